@@ -1,0 +1,1 @@
+"""One folder per protocol. No adapter imports another."""

@@ -1,0 +1,1 @@
+"""SIP: pjsua2 does the signalling, the engine does the media."""

@@ -1,0 +1,1 @@
+"""WebRTC: aiortc does SDP, ICE and DTLS, the engine does the media."""

@@ -1,0 +1,1 @@
+"""Bytes to meaning and back, sans-IO: no socket, no clock, no task, no log."""

@@ -1,0 +1,20 @@
+//! The native engine of orbridge: RTP legs, the stream bus and the audio mixer.
+//!
+//! Layers, inside out. Nothing but `io` and `mixer_thread` touches a socket, a clock or a thread:
+//!
+//! | file | what it is responsible for |
+//! |---|---|
+//! | `unit` | the access unit and the ids |
+//! | `rtp`, `rtcp`, `srtp` | bytes of RFC 3550, 4585, 5104, 4588, 8285, 3711, 7714, parse beside serialise |
+//! | `payload/*` | RTP payload formats: packets to access units and back |
+//! | `receiver`, `sender`, `leg` | one peer: order, loss, feedback, keys, addresses |
+//! | `bus` | streams, tracks, caches, queues, key-frame wishes |
+//! | `core` | legs and bus together: who gets what |
+//! | `audio/*` | decoding, mixing, encoding; 48 kHz, 20 ms |
+//! | `io` | the thread: epoll, recvmmsg, sendmmsg, GSO |
+//! | `python` | the one file that knows PyO3 |
+//!
+//! Rule: an error is what the outside did; a panic is a broken invariant of ours. No input from outside may panic.
+
+pub mod output;
+pub mod unit;

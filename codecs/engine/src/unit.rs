@@ -1,0 +1,100 @@
+//! The access unit: the only thing that travels on the bus, and the names of what it belongs to.
+//!
+//! Three times are kept apart, and nothing here reads a clock: media time (`pts`, ticks of the track's clock),
+//! arrival time and capture time (`Ns`, this host's CLOCK_MONOTONIC).
+
+use std::sync::Arc;
+
+/// Nanoseconds of CLOCK_MONOTONIC. Below the shells time is always an argument.
+pub type Ns = u64;
+
+/// Unique while the engine lives; never used again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct TrackId(pub u32);
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct LegId(pub u32);
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct ReceiverId(pub u32);
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct SenderId(pub u32);
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Codec {
+    H264,
+    H265,
+    Vp8,
+    Opus,
+    G722,
+    Pcma,
+    Pcmu,
+    L16,
+}
+
+impl Codec {
+    /// IANA name, upper case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Codec::H264 => "H264",
+            Codec::H265 => "H265",
+            Codec::Vp8 => "VP8",
+            Codec::Opus => "OPUS",
+            Codec::G722 => "G722",
+            Codec::Pcma => "PCMA",
+            Codec::Pcmu => "PCMU",
+            Codec::L16 => "L16",
+        }
+    }
+
+    /// Any case of an IANA name.
+    pub fn from_name(name: &str) -> Option<Codec> {
+        [
+            Codec::H264,
+            Codec::H265,
+            Codec::Vp8,
+            Codec::Opus,
+            Codec::G722,
+            Codec::Pcma,
+            Codec::Pcmu,
+            Codec::L16,
+        ]
+        .into_iter()
+        .find(|c| c.name().eq_ignore_ascii_case(name))
+    }
+
+    pub fn is_video(self) -> bool {
+        matches!(self, Codec::H264 | Codec::H265 | Codec::Vp8)
+    }
+}
+
+/// One picture or one audio frame. Immutable once published.
+#[derive(Debug)]
+pub struct Unit {
+    pub track: TrackId,
+    pub codec: Codec,
+    /// Ticks of the track's clock, unwrapped, never negative.
+    pub pts: i64,
+    pub dts: i64,
+    /// Decoding may begin here. Always true for audio.
+    pub keyframe: bool,
+    /// Nothing of this track was lost just before.
+    pub contiguous: bool,
+    /// When it was captured; 0 when unknown.
+    pub capture: Ns,
+    /// When its last byte arrived.
+    pub arrival: Ns,
+    /// H.264, H.265: NAL units, each after its length in four bytes, big endian; audio and VP8: one frame.
+    pub payload: Box<[u8]>,
+    /// H.264, H.265: where each NAL unit lies in `payload` (start after the length, length). Empty else.
+    pub nals: Box<[(u32, u32)]>,
+    /// dBov of an audio frame, -127..=0, when its sender said so (RFC 6464) or it was measured.
+    pub level: Option<i8>,
+}
+
+pub type UnitRef = Arc<Unit>;
+
+impl Unit {
+    /// The NAL units of an H.264 or H.265 picture.
+    pub fn nal_units(&self) -> impl Iterator<Item = &[u8]> {
+        self.nals.iter().map(|&(start, len)| &self.payload[start as usize..(start + len) as usize])
+    }
+}

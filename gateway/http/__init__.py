@@ -1,0 +1,1 @@
+"""The HTTP side: server, tokens, JSON API, pages."""
