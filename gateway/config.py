@@ -104,7 +104,7 @@ class Device(Section):
     key_file: str = ""
     profile: str = "auto"
     srtp: Literal["off", "optional", "mandatory"] = "optional"
-    audio_codecs: list[str] = ["OPUS", "G722", "PCMA", "PCMU"]
+    audio_codecs: tuple[str, ...] = ("OPUS", "G722", "PCMA", "PCMU")
     video: bool = True
     max_video_kbps: int = 0
     allow_refer: bool = False
@@ -125,8 +125,8 @@ class Token(Section):
 
     name: str
     secret_file: str
-    rooms: list[str] = ["*"]
-    may: list[Literal["view", "publish", "operate", "admin"]] = ["view"]
+    rooms: tuple[str, ...] = ("*",)
+    may: tuple[Literal["view", "publish", "operate", "admin"], ...] = ("view",)
 
 
 class Config(Section):
