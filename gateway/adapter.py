@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from aiohttp import web
 
-from orbridge.codecs._engine import Engine, Event
 from orbridge.codecs.errors import LocalError
 from orbridge.gateway.config import Config, Device
 from orbridge.gateway.session import CloseReason, Session
+
+if TYPE_CHECKING:
+    from orbridge.codecs._engine import Engine, Event
 
 
 class Refused(LocalError):

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pyee.base import EventEmitter
 
-from orbridge.codecs._engine import Sender
 from orbridge.codecs.errors import LocalError
 from orbridge.codecs.media import Codec, Kind, Role, VideoLimit
+
+if TYPE_CHECKING:
+    from orbridge.codecs._engine import Sender
 
 
 class State(enum.StrEnum):
