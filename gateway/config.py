@@ -15,7 +15,7 @@ class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """A table of the file."""
 
 
-class Http(Section):
+class Http(Section, frozen=True):
     """The pages, the API, WHIP and WHEP."""
 
     listen: str = "127.0.0.1:8080"
@@ -24,7 +24,7 @@ class Http(Section):
     public_url: str = ""
 
 
-class Sip(Section):
+class Sip(Section, frozen=True):
     """SIP listeners and what holds for every SIP device."""
 
     listen: list[str] = []
@@ -40,13 +40,13 @@ class Sip(Section):
     user_agent: str = "orbridge"
 
 
-class Rtmp(Section):
+class Rtmp(Section, frozen=True):
     """RTMP listener; empty: off."""
 
     listen: str = ""
 
 
-class IceServer(Section):
+class IceServer(Section, frozen=True):
     """A STUN or TURN server that browsers are told of and we use."""
 
     url: str
@@ -54,7 +54,7 @@ class IceServer(Section):
     credential_file: str = ""
 
 
-class Media(Section):
+class Media(Section, frozen=True):
     """Addresses and limits of the media path."""
 
     host: str = "127.0.0.1"
@@ -67,20 +67,20 @@ class Media(Section):
     dscp_video: int = 34
 
 
-class Control(Section):
+class Control(Section, frozen=True):
     """The socket that the command line talks to; empty: orbridge.sock in the runtime folder."""
 
     socket: str = ""
 
 
-class Log(Section):
+class Log(Section, frozen=True):
     """Level and form of the log; ``auto``: coloured on a terminal, JSON lines else."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     format: Literal["auto", "json", "text"] = "auto"
 
 
-class Registrar(Section):
+class Registrar(Section, frozen=True):
     """A registrar elsewhere where the gateway registers itself as a device or room."""
 
     uri: str
@@ -91,7 +91,7 @@ class Registrar(Section):
     room: str = ""
 
 
-class Device(Section):
+class Device(Section, frozen=True):
     """One piece of hospital equipment."""
 
     name: str
@@ -111,7 +111,7 @@ class Device(Section):
     auto_dial: bool = False
 
 
-class Room(Section):
+class Room(Section, frozen=True):
     """A meeting. A room that a device or token names and that isn't here is made with these defaults."""
 
     name: str
@@ -120,7 +120,7 @@ class Room(Section):
     max_participants: int = 16
 
 
-class Token(Section):
+class Token(Section, frozen=True):
     """Who may do what over HTTP."""
 
     name: str
@@ -129,7 +129,7 @@ class Token(Section):
     may: tuple[Literal["view", "publish", "operate", "admin"], ...] = ("view",)
 
 
-class Config(Section):
+class Config(Section, frozen=True):
     """The whole file."""
 
     http: Http = Http()
