@@ -130,8 +130,18 @@ class Session(EventEmitter):
 
     adapter: ClassVar[str] = ""
 
-    def __init__(self, session_id: str, *, name: str, room: str, remote: str, inbound: bool, opened_ns: int,
-                 device: str | None = None, plays: str | None = None) -> None:
+    def __init__(
+        self,
+        session_id: str,
+        *,
+        name: str,
+        room: str,
+        remote: str,
+        inbound: bool,
+        opened_ns: int,
+        device: str | None = None,
+        plays: str | None = None,
+    ) -> None:
         super().__init__()
         self.id, self.name, self.room, self.remote = session_id, name, room, remote
         self.inbound, self.opened_ns, self.device, self.plays = inbound, opened_ns, device, plays
