@@ -1,0 +1,165 @@
+"""What a participant is shown and played: pure functions, values in, decision out.
+
+A device that shows one picture and plays one sound gets: what someone shares, else whom it is pinned to, else the
+active speaker, else whom it was already shown; and everybody's sound but its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orbridge.codecs.media import Codec, Role, VideoLimit
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A video track that somebody in the room sends.
+
+    Attributes:
+        owner: participant id.
+        name: the participant's name.
+        width, height: pixels, 0 while unknown.
+        fps: 0.0 while unknown.
+        order: counts who came first.
+        device: the owner is a hospital device rather than a browser.
+    """
+
+    track: int
+    owner: str
+    name: str
+    role: Role
+    codec: Codec
+    width: int = 0
+    height: int = 0
+    fps: float = 0.0
+    order: int = 0
+    device: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """An audio track that somebody in the room sends."""
+
+    track: int
+    owner: str
+    codec: Codec
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """The picture to send, and in words why there is none or not the one that was asked for."""
+
+    track: int | None
+    owner: str | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Nobody else sends sound."""
+
+
+@dataclass(frozen=True, slots=True)
+class PassThrough:
+    """This track as it is: nothing is decoded."""
+
+    track: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """Everybody's sound but these tracks', encoded in the listener's codec."""
+
+    exclude: frozenset[int]
+
+
+Heard = Silence | PassThrough | Mix
+
+
+def obstacle(picture: Picture, codec: Codec, limit: VideoLimit | None) -> str:
+    """Why a picture can't be sent undecoded to who takes ``codec`` within ``limit``; empty when it can."""
+    if picture.codec.name != codec.name:
+        return f"{picture.name} sends {picture.codec.name}, this side takes {codec.name}"
+    if limit is not None and picture.width and not limit.admits(picture.width, picture.height, picture.fps):
+        macroblocks = ((picture.width + 15) // 16) * ((picture.height + 15) // 16)
+        rate = f" at {picture.fps:.0f}/s" if picture.fps else ""
+        return (
+            f"{picture.name} sends {picture.width}x{picture.height}{rate} ({macroblocks} macroblocks), "
+            f"this side decodes {limit.max_fs} and {limit.max_mbps}/s at most"
+        )
+    return ""
+
+
+def choose_picture(
+    viewer: str,
+    codec: Codec,
+    limit: VideoLimit | None,
+    pictures: Sequence[Picture],
+    *,
+    speaker: str | None = None,
+    pinned: str | None = None,
+    current: int | None = None,
+    role: Role = Role.MAIN,
+    takes_content: bool = False,
+) -> Shown:
+    """The one picture for a viewer's line.
+
+    Args:
+        viewer: participant id; its own pictures are never chosen.
+        codec, limit: what its decoder takes.
+        pinned: name of the participant that it shall see.
+        current: the track that it is shown now; stays when nothing says otherwise.
+        role: which of the viewer's lines is to be filled.
+        takes_content: the viewer has a second line for what is shared, so the main line keeps the camera.
+    """
+    others = [picture for picture in pictures if picture.owner != viewer]
+    if role is Role.CONTENT:
+        others = [picture for picture in others if picture.role is Role.CONTENT]
+    elif takes_content:
+        others = [picture for picture in others if picture.role is Role.MAIN]
+    if not others:
+        return Shown(None)
+
+    def rank(picture: Picture) -> tuple[bool, bool, bool, bool, bool, int]:
+        return (
+            picture.name != pinned,
+            picture.role is not Role.CONTENT or pinned is not None,
+            picture.owner != speaker,
+            picture.track != current,
+            not picture.device,
+            picture.order,
+        )
+
+    problem = ""
+    for picture in sorted(others, key=rank):
+        why = obstacle(picture, codec, limit)
+        if not why:
+            return Shown(picture.track, picture.owner, problem)
+        problem = problem or why
+    return Shown(None, None, problem)
+
+
+def choose_sound(viewer: str, codec: Codec, voices: Sequence[Voice]) -> Heard:
+    """Everybody else's sound: passed through when it is one voice in the listener's codec, else mixed."""
+    others = [voice for voice in voices if voice.owner != viewer]
+    if not others:
+        return Silence()
+    if len(others) == 1 and same_audio(others[0].codec, codec):
+        return PassThrough(others[0].track)
+    return Mix(frozenset(voice.track for voice in voices if voice.owner == viewer))
+
+
+def same_audio(one: Codec, other: Codec) -> bool:
+    """Whether frames of one may be sent as the other: Opus is Opus whatever its channels (RFC 7587 7)."""
+    return one.name == other.name and one.clock_hz == other.clock_hz
+
+
+def strictest(limits: Sequence[VideoLimit]) -> VideoLimit | None:
+    """What a sender must keep to so that every one of these decoders takes its picture."""
+    if not limits:
+        return None
+    rates = [limit.max_kbps for limit in limits if limit.max_kbps]
+    return VideoLimit(
+        min(limit.max_fs for limit in limits), min(limit.max_mbps for limit in limits), min(rates, default=0)
+    )
