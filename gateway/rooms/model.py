@@ -19,11 +19,13 @@ class Participant:
     Attributes:
         id: the id of the session behind it.
         order: counts who came first.
+        problem: why it is shown no picture or not the one asked for, in words; empty when all is well.
     """
 
     session: Session
     order: int
     speaking: bool = False
+    problem: str = ""
 
     @property
     def id(self) -> str:
@@ -47,7 +49,7 @@ class Participant:
 
     @property
     def notes(self) -> list[Note]:
-        return self.session.notes
+        return [*self.session.notes, *([Note("picture_withheld", self.problem)] if self.problem else [])]
 
     @property
     def state(self) -> State:

@@ -14,9 +14,8 @@ LOUDER_DB = 6
 
 @dataclass(slots=True)
 class _Voice:
-    active_since_ms: int | None = None
-    louder_since_ms: int | None = None
     level: int = -127
+    wins_since_ms: int | None = None
 
 
 @dataclass(slots=True)
@@ -31,19 +30,15 @@ class ActiveSpeaker:
         """(owner, dBov, active) of everybody heard. Returns whether ``current`` changed."""
         heard = {owner: (level, active) for owner, level, active in levels}
         self._voices = {owner: self._voices.get(owner, _Voice()) for owner in heard}
-        incumbent = self._voices.get(self.current) if self.current is not None else None
-        talks = incumbent is not None and heard[self.current or ""][1]
-        floor = heard[self.current or ""][0] + LOUDER_DB if talks else -127
+        level, talks = heard.get(self.current or "", (-127, False))
+        floor = level + LOUDER_DB if talks else -127
         for owner, (level, active) in heard.items():
             voice = self._voices[owner]
             voice.level = level
-            voice.active_since_ms = (
-                (now_ms if voice.active_since_ms is None else voice.active_since_ms) if active else None
-            )
-            wins = active and level >= floor
-            voice.louder_since_ms = (
-                (now_ms if voice.louder_since_ms is None else voice.louder_since_ms) if wins else None
-            )
+            if not active or level < floor:
+                voice.wins_since_ms = None
+            elif voice.wins_since_ms is None:
+                voice.wins_since_ms = now_ms
         return self._choose(now_ms)
 
     def forget(self, owner: str) -> None:
@@ -59,7 +54,7 @@ class ActiveSpeaker:
         ready = [
             (voice.level, owner)
             for owner, voice in self._voices.items()
-            if owner != self.current and voice.louder_since_ms is not None and now_ms - voice.louder_since_ms >= wait_ms
+            if owner != self.current and voice.wins_since_ms is not None and now_ms - voice.wins_since_ms >= wait_ms
         ]
         if not ready:
             return False

@@ -5,11 +5,11 @@ from orbridge.gateway.rooms.speaker import HOLD_MS, ActiveSpeaker
 
 def run(speaker: ActiveSpeaker, start_ms: int, length_ms: int, **levels: int) -> list[str | None]:
     """Feed constant levels every 100 ms; a level above -60 counts as voice."""
-    seen = []
-    for now in range(start_ms, start_ms + length_ms, 100):
-        if speaker.feed([(owner, level, level > -60) for owner, level in levels.items()], now):
-            seen.append(speaker.current)
-    return seen
+    return [
+        speaker.current
+        for now in range(start_ms, start_ms + length_ms, 100)
+        if speaker.feed([(owner, level, level > -60) for owner, level in levels.items()], now)
+    ]
 
 
 def test_the_first_voice_takes_over_at_once() -> None:

@@ -1,0 +1,204 @@
+"""The routing core: who may enter which room, and the bridge that keeps each room's picture and sound flowing."""
+
+from __future__ import annotations
+
+import asyncio
+import fnmatch
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import structlog
+
+from orbridge.codecs.media import VideoLimit
+from orbridge.gateway import events
+from orbridge.gateway.adapter import Admission, Refused
+from orbridge.gateway.bridge import Player, RoomBridge
+from orbridge.gateway.config import Config, Device
+from orbridge.gateway.rooms.model import Room, Rooms
+from orbridge.gateway.session import CloseReason, Session, State
+from orbridge.gateway.sound import Transcoders
+
+if TYPE_CHECKING:
+    from orbridge.gateway.bus import Bus
+
+log = structlog.get_logger(__name__)
+
+NAME_LIMIT = 60
+
+
+def permitted_room(device: Device, wanted: str | None) -> str | None:
+    """The room that a device's call goes to: what it dialled where its ``rooms`` allow, else its own; None: nowhere."""
+    if wanted and any(fnmatch.fnmatchcase(wanted, pattern) for pattern in device.rooms):
+        return wanted
+    return device.room or None
+
+
+def unique_name(wanted: str, taken: Iterable[str]) -> str:
+    """``wanted`` or, when somebody has it, ``wanted-2`` and so on. Characters that divide stream names are replaced."""
+    clean = "".join(c if c.isprintable() and c not in "/?#%\\" else "-" for c in wanted.strip())[:NAME_LIMIT] or "guest"
+    used = set(taken)
+    name, number = clean, 1
+    while name in used:
+        number += 1
+        name = f"{clean}-{number}"
+    return name
+
+
+class Routing:
+    """Admits sessions to rooms and drives the rooms' bridges. Implements ``adapter.Router``."""
+
+    def __init__(self, bus: Bus, rooms: Rooms, config: Config, now_ns: Callable[[], int]) -> None:
+        self.rooms = rooms
+        self.sessions: dict[str, Session] = {}
+        self._bus, self._config, self._now_ns = bus, config, now_ns
+        self._bridges: dict[str, RoomBridge] = {}
+        self._players: dict[str, Player] = {}
+        self._transcoders = Transcoders(bus.engine)
+        self._refreshing: asyncio.Handle | None = None
+        rooms.on("opened", self._opened)
+        rooms.on("closed", self._closed)
+        bus.on("levels", self._levels)
+        bus.on("size", lambda *_: self._anything())
+        bus.on("source_ended", lambda *_: self._anything())
+        bus.on("keyframe_wanted", self._keyframe_wanted)
+        rooms.configure(config.rooms)
+
+    def reload(self, config: Config) -> None:
+        """New devices and rooms; whoever is in a room stays in it."""
+        self._config = config
+        self.rooms.configure(config.rooms)
+
+    # admission
+
+    def admit_device(self, device: Device, wanted_room: str | None) -> Admission:
+        name = permitted_room(device, wanted_room)
+        if name is None:
+            asked = f"dialled {wanted_room}, which its rooms don't allow, and " if wanted_room else ""
+            raise Refused(CloseReason.REFUSED, f"device {device.name} {asked}has no room of its own in the config")
+        self._check_space(name, device.name)
+        return Admission(name, device.name, device)
+
+    def admit_guest(self, room: str, name: str) -> Admission:
+        self._check_space(room, name)
+        known = self.rooms.get(room)
+        taken = [member.name for member in known.participants] if known else []
+        return Admission(room, unique_name(name, taken + [device.name for device in self._config.devices]))
+
+    def _check_space(self, name: str, who: str) -> None:
+        room = self.rooms.get(name)
+        if room is not None and room.is_full and room.by_name(who) is None:
+            raise Refused(CloseReason.ROOM_FULL, f"room {name} is full ({room.max_participants} participants)")
+
+    # sessions
+
+    def attach(self, session: Session) -> None:
+        self.sessions[session.id] = session
+        session.on("media_changed", self._media_changed)
+        session.on("state", lambda changed, _old, _new: self._media_changed(changed))
+        session.on("closed", self._session_closed)
+        log.info(
+            events.SESSION_OPENED,
+            session=session.id,
+            adapter=session.adapter,
+            device=session.device,
+            room=session.room,
+            inbound=session.inbound,
+            plays=session.plays,
+        )
+        if session.plays is None:
+            self.rooms.join(session)
+        else:
+            self._players[session.id] = Player(self._bus.engine, self._transcoders, session, session.plays)
+        self._media_changed(session)
+
+    def _media_changed(self, session: Session) -> None:
+        if session.state is State.CLOSED or session.id not in self.sessions:
+            return
+        if session.plays is None:
+            self.rooms.touch(session.room)
+        self._anything()
+
+    def _session_closed(self, session: Session, reason: CloseReason) -> None:
+        self.sessions.pop(session.id, None)
+        player = self._players.pop(session.id, None)
+        if player is not None:
+            player.close()
+        else:
+            bridge = self._bridges.get(session.room)
+            if bridge is not None:
+                bridge.left(session.id)
+            self.rooms.leave(session)
+        log.info(
+            events.SESSION_CLOSED,
+            session=session.id,
+            adapter=session.adapter,
+            device=session.device,
+            room=session.room,
+            reason=reason,
+            text=session.reason_text,
+            duration_s=round((self._now_ns() - session.opened_ns) / 1e9, 1),
+        )
+        self._anything()
+
+    # what others ask
+
+    def room_of(self, stream: str) -> str | None:
+        """The room in which this stream is to be seen; None when nobody publishes it."""
+        for session in self.sessions.values():
+            if stream in session.published.values():
+                return session.room
+        return None
+
+    def limit_for(self, session_id: str) -> VideoLimit | None:
+        """What a publisher's picture must keep to for the devices in its room."""
+        session = self.sessions.get(session_id)
+        bridge = self._bridges.get(session.room) if session else None
+        return bridge.limit_for(session_id) if bridge else None
+
+    def pin(self, room: Room, viewer: str, shown: str | None) -> None:
+        """Raises ValueError when one of them isn't in the room."""
+        self.rooms.pin(room, viewer, shown)
+        self._anything()
+
+    def close(self) -> None:
+        for bridge in self._bridges.values():
+            bridge.close()
+        self._transcoders.close()
+        if self._refreshing is not None:
+            self._refreshing.cancel()
+
+    # what happens
+
+    def _opened(self, room: Room) -> None:
+        self._bridges[room.name] = RoomBridge(self._bus.engine, self.rooms, room, self._now_ns)
+        log.info(events.ROOM_OPENED, room=room.name)
+
+    def _closed(self, room: Room) -> None:
+        self._bridges.pop(room.name).close()
+        log.info(events.ROOM_CLOSED, room=room.name)
+
+    def _levels(self, mixer_id: int, levels: list[tuple[int, int, bool]]) -> None:
+        for bridge in self._bridges.values():
+            if bridge.mixer_id == mixer_id:
+                bridge.levels(levels)
+                return
+
+    def _keyframe_wanted(self, track_id: int, attempt: int) -> None:
+        for session in self.sessions.values():
+            for stream in session.published.values():
+                if self._bus.engine.track(stream, "video") == track_id:
+                    session.want_keyframe(track_id, attempt)
+                    return
+
+    def _anything(self) -> None:
+        """Tracks somewhere changed: every occupied room and player decides again, once in this turn of the loop."""
+        if self._refreshing is None:
+            self._refreshing = asyncio.get_running_loop().call_soon(self._refresh)
+
+    def _refresh(self) -> None:
+        self._refreshing = None
+        for bridge in self._bridges.values():
+            if bridge.room.members or bridge.mixer_id is not None:
+                bridge.refresh()
+        for player in self._players.values():
+            player.refresh()
