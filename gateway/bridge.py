@@ -7,7 +7,7 @@ Work is coalesced: many changes in one turn of the loop cost one round.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -44,7 +44,11 @@ def sendable(session: Session) -> bool:
 
 
 class RoomBridge:
-    """Who in one room is shown and played what."""
+    """Who in one room is shown and played what.
+
+    Attributes:
+        tracks: ids of the tracks that the members sent when last looked at.
+    """
 
     def __init__(self, engine: Engine, rooms: Rooms, room: Room, now_ns: Callable[[], int]) -> None:
         self.room = room
@@ -52,6 +56,7 @@ class RoomBridge:
         self._sound = RoomSound(engine, room.name)
         self._speaker = ActiveSpeaker()
         self._owners: dict[int, str] = {}
+        self.tracks: frozenset[int] = frozenset()
         self._round: asyncio.Handle | None = None
 
     def refresh(self) -> None:
@@ -104,6 +109,7 @@ class RoomBridge:
         members = [member for member in self.room.participants if sendable(member.session)]
         pictures, voices = tracks_of(self._engine, members)
         self._owners = {voice.track: voice.owner for voice in voices}
+        self.tracks = frozenset(self._owners) | {picture.track for picture in pictures}
         for member in members:
             problem = ""
             takes_content = any(s.kind is Kind.VIDEO and s.role is Role.CONTENT for s in member.session.sinks)
@@ -151,7 +157,7 @@ class Player:
 
     def refresh(self) -> None:
         """The stream's tracks or the session's sinks may have changed."""
-        facts = stream_facts(self._engine).get(self.stream)
+        facts = stream_facts(self._engine, [self.stream]).get(self.stream)
         kept: tuple[int, str] | None = None
         for sink in self.session.sinks:
             track = self._engine.track(self.stream, sink.kind.value)
@@ -186,9 +192,9 @@ def select(sink: Sink, track: int | None, *, room: str, viewer: str) -> None:
     log.debug(events.ROUTE_CHANGED, room=room, viewer=viewer, kind=sink.kind, role=sink.role, track=track)
 
 
-def stream_facts(engine: Engine) -> dict[str, dict[str, Any]]:
-    """The engine's streams by name."""
-    return {facts["name"]: facts for facts in engine.streams()}
+def stream_facts(engine: Engine, names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Those of the named streams that exist, by name."""
+    return {facts["name"]: facts for facts in engine.streams(names)}
 
 
 def track_codec(facts: dict[str, Any] | None, track: int | None) -> Codec | None:
@@ -198,9 +204,9 @@ def track_codec(facts: dict[str, Any] | None, track: int | None) -> Codec | None
     return None
 
 
-def tracks_of(engine: Engine, members: Iterable[Participant]) -> tuple[list[Picture], list[Voice]]:
+def tracks_of(engine: Engine, members: Sequence[Participant]) -> tuple[list[Picture], list[Voice]]:
     """What the members send at the moment. A member on hold sends nothing that is worth showing."""
-    facts = stream_facts(engine)
+    facts = stream_facts(engine, [stream for member in members for stream in member.streams.values()])
     pictures: list[Picture] = []
     voices: list[Voice] = []
     for member in members:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import fnmatch
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
@@ -54,12 +53,11 @@ class Routing:
         self._bridges: dict[str, RoomBridge] = {}
         self._players: dict[str, Player] = {}
         self._transcoders = Transcoders(bus.engine)
-        self._refreshing: asyncio.Handle | None = None
         rooms.on("opened", self._opened)
         rooms.on("closed", self._closed)
         bus.on("levels", self._levels)
-        bus.on("size", lambda *_: self._anything())
-        bus.on("source_ended", lambda *_: self._anything())
+        bus.on("size", lambda track_id, _width, _height: self._track_changed(track_id))
+        bus.on("source_ended", lambda _sender_id, track_id: self._track_changed(track_id))
         bus.on("keyframe_wanted", self._keyframe_wanted)
         rooms.configure(config.rooms)
 
@@ -114,9 +112,22 @@ class Routing:
     def _media_changed(self, session: Session) -> None:
         if session.state is State.CLOSED or session.id not in self.sessions:
             return
-        if session.plays is None:
-            self.rooms.touch(session.room)
-        self._anything()
+        player = self._players.get(session.id)
+        if player is not None:
+            player.refresh()
+            return
+        self.rooms.touch(session.room)
+        self._refresh(session)
+
+    def _refresh(self, session: Session) -> None:
+        """What this member sends or takes changed: its room decides again, and who plays its streams."""
+        bridge = self._bridges.get(session.room)
+        if bridge is not None:
+            bridge.refresh()
+        streams = set(session.published.values())
+        for player in self._players.values():
+            if player.stream in streams:
+                player.refresh()
 
     def _session_closed(self, session: Session, reason: CloseReason) -> None:
         self.sessions.pop(session.id, None)
@@ -127,6 +138,7 @@ class Routing:
             bridge = self._bridges.get(session.room)
             if bridge is not None:
                 bridge.left(session.id)
+            self._refresh(session)
             self.rooms.leave(session)
         log.info(
             events.SESSION_CLOSED,
@@ -138,7 +150,6 @@ class Routing:
             text=session.reason_text,
             duration_s=round((self._now_ns() - session.opened_ns) / 1e9, 1),
         )
-        self._anything()
 
     # what others ask
 
@@ -158,14 +169,12 @@ class Routing:
     def pin(self, room: Room, viewer: str, shown: str | None) -> None:
         """Raises ValueError when one of them isn't in the room."""
         self.rooms.pin(room, viewer, shown)
-        self._anything()
+        self._bridges[room.name].refresh()
 
     def close(self) -> None:
         for bridge in self._bridges.values():
             bridge.close()
         self._transcoders.close()
-        if self._refreshing is not None:
-            self._refreshing.cancel()
 
     # what happens
 
@@ -190,15 +199,8 @@ class Routing:
                     session.want_keyframe(track_id, attempt)
                     return
 
-    def _anything(self) -> None:
-        """Tracks somewhere changed: every occupied room and player decides again, once in this turn of the loop."""
-        if self._refreshing is None:
-            self._refreshing = asyncio.get_running_loop().call_soon(self._refresh)
-
-    def _refresh(self) -> None:
-        self._refreshing = None
+    def _track_changed(self, track_id: int) -> None:
         for bridge in self._bridges.values():
-            if bridge.room.members or bridge.mixer_id is not None:
+            if track_id in bridge.tracks:
                 bridge.refresh()
-        for player in self._players.values():
-            player.refresh()
+                return
