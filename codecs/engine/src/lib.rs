@@ -16,5 +16,11 @@
 //!
 //! Rule: an error is what the outside did; a panic is a broken invariant of ours. No input from outside may panic.
 
+pub mod h264;
+pub mod bus;
 pub mod output;
+pub mod payload;
+pub mod rtcp;
+pub mod rtp;
+pub mod srtp;
 pub mod unit;
