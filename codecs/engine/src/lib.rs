@@ -16,6 +16,7 @@
 //!
 //! Rule: an error is what the outside did; a panic is a broken invariant of ours. No input from outside may panic.
 
+pub mod audio;
 pub mod h264;
 pub mod bus;
 pub mod output;
