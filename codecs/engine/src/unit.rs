@@ -3,6 +3,8 @@
 //! Three times are kept apart, and nothing here reads a clock: media time (`pts`, ticks of the track's clock),
 //! arrival time and capture time (`Ns`, this host's CLOCK_MONOTONIC).
 
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 /// Nanoseconds of CLOCK_MONOTONIC. Below the shells time is always an argument.
@@ -17,6 +19,30 @@ pub struct LegId(pub u32);
 pub struct ReceiverId(pub u32);
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
 pub struct SenderId(pub u32);
+/// A subscriber that takes units itself: a Python subscription or a mixer. Shares its numbers with senders.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, PartialOrd, Ord)]
+pub struct QueueId(pub u32);
+
+/// A map by one of these ids. They are ours, so nobody can choose them to collide.
+pub type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
+
+/// Fibonacci hashing of one integer.
+#[derive(Default, Clone, Copy)]
+pub struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.write_u32(u32::from(byte));
+        }
+    }
+    fn write_u32(&mut self, id: u32) {
+        self.0 = (self.0.rotate_left(32) ^ u64::from(id)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Codec {
