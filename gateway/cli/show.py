@@ -1,0 +1,106 @@
+"""What the command line prints: for a technician at two in the morning, worst first, in words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from orbridge.codecs.errors import LocalError
+from orbridge.gateway.config_load import Loaded
+
+GOOD, POOR, BAD = "green", "yellow", "red"
+
+
+def unreadable_secrets(loaded: Loaded) -> list[str]:
+    """A sentence for every secret that a key refers to and that can't be read."""
+    references = {
+        **{f"devices.{device.name}.password_file": device.password_file for device in loaded.config.devices},
+        **{f"devices.{device.name}.key_file": device.key_file for device in loaded.config.devices},
+        **{f"tokens.{token.name}.secret_file": token.secret_file for token in loaded.config.tokens},
+        **{f"registrars.{entry.uri}.password_file": entry.password_file for entry in loaded.config.registrars},
+    }
+    problems = []
+    for place, reference in references.items():
+        if not reference:
+            continue
+        try:
+            loaded.secret(reference)
+        except LocalError as exc:
+            problems.append(f"{place}: {exc}")
+    return problems
+
+
+def duration(seconds: float) -> str:
+    """``4 s``, ``3 min``, ``2 h 5 min``, ``3 d 4 h``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = int(seconds // 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+
+
+def status(facts: dict[str, Any]) -> RenderableType:
+    """The whole of `orbridge status`."""
+    daemon = facts["status"]
+    head = Text.assemble(
+        ("ready" if daemon["ready"] else "NOT READY", GOOD if daemon["ready"] else BAD),
+        f"  orbridge {daemon['version']}, up {duration(daemon['up_s'])}, "
+        f"{daemon['sessions']} sessions in {daemon['rooms']} rooms  ",
+        ("  ".join(daemon.get("urls", ())), "dim"),
+    )
+    return Group(head, devices(facts["devices"]), rooms(facts["rooms"]), sessions(facts["sessions"]))
+
+
+def table(title: str, *columns: str) -> Table:
+    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        made.add_column(column, overflow="fold")
+    return made
+
+
+def devices(found: list[dict[str, Any]]) -> RenderableType:
+    """Every configured device with its state in words."""
+    made = table("Devices", "device", "state", "room", "session", "remark")
+    for device in found:
+        state = str(device.get("state", "unknown"))
+        colour = GOOD if state == "connected" else POOR if state == "registered" else "dim"
+        made.add_row(
+            device["name"],
+            Text(state, colour),
+            device.get("room") or "-",
+            device.get("session") or "-",
+            Text(str(device.get("reason") or ""), POOR),
+        )
+    return made if found else Text("No device is configured.", "dim")
+
+
+def rooms(found: list[dict[str, Any]]) -> RenderableType:
+    made = table("Rooms", "room", "who is in")
+    for room in found:
+        people = ", ".join(
+            f"{member['name']}{' (speaking)' if member.get('speaking') else ''}" for member in room["participants"]
+        )
+        made.add_row(room["name"], people or Text("empty", "dim"))
+    return made if found else Text("No room is open.", "dim")
+
+
+def sessions(found: list[dict[str, Any]]) -> RenderableType:
+    made = table("Sessions", "session", "who", "room", "state", "for", "remark")
+    for session in found:
+        notes = "; ".join(note["text"] for note in session.get("notes", ()))
+        made.add_row(
+            session["id"],
+            session["name"],
+            session["room"],
+            Text(session["state"], GOOD if session["state"] == "active" else POOR),
+            duration(session.get("up_s", 0.0)),
+            Text(notes, POOR),
+        )
+    return made if found else Text("Nobody is connected.", "dim")
