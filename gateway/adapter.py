@@ -50,6 +50,10 @@ class Router(Protocol):
         """A browser with a valid token wants to join and publish under a name. Raises Refused (full, name taken)."""
         ...
 
+    def room_of(self, stream: str) -> str | None:
+        """The room in which a stream is to be seen; None when nobody publishes it."""
+        ...
+
     def attach(self, session: Session) -> None:
         """A session opened; from now on the core follows its events and drives its sinks until ``closed``."""
         ...

@@ -41,3 +41,8 @@ def find(context: Context) -> dict[str, Adapter]:
                 problem=f"no adapter is called {device.adapter}; there are: {', '.join(sorted(found)) or 'none'}",
             )
     return found
+
+
+def one(name: str, context: Context) -> Adapter:
+    """This adapter alone. Raises ImportError when its library is missing."""
+    return cast(Adapter, importlib.import_module(f"{PACKAGE}.{name}.adapter").create(context))
