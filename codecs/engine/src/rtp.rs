@@ -18,18 +18,28 @@ const TWO_BYTE: u16 = 0x1000;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RtpError {
     /// Shorter than its own header says, or than any header.
-    Truncated { need: usize, have: usize },
+    Truncated {
+        need: usize,
+        have: usize,
+    },
     Version(u8),
     /// The padding count is 0 or larger than what follows the header.
-    Padding { count: u8, have: usize },
+    Padding {
+        count: u8,
+        have: usize,
+    },
 }
 
 impl fmt::Display for RtpError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
-            RtpError::Truncated { need, have } => write!(f, "rtp packet is cut off: {have} bytes where {need} are needed"),
+            RtpError::Truncated { need, have } => {
+                write!(f, "rtp packet is cut off: {have} bytes where {need} are needed")
+            }
             RtpError::Version(version) => write!(f, "rtp version is {version}, not 2"),
-            RtpError::Padding { count, have } => write!(f, "rtp padding of {count} bytes where {have} follow the header"),
+            RtpError::Padding { count, have } => {
+                write!(f, "rtp padding of {count} bytes where {have} follow the header")
+            }
         }
     }
 }

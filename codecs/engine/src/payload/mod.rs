@@ -225,7 +225,7 @@ impl Packetizer {
     pub fn plan(&mut self, unit: &Unit, packing: &Packing, out: &mut Vec<Piece>) -> Result<(), PayloadError> {
         match unit.codec {
             Codec::H264 => h264::plan(unit, packing, out),
-            Codec::Vp8 => vp8::plan(unit, packing, self.vp8.next(), out),
+            Codec::Vp8 => vp8::plan(unit, packing, self.vp8.take(), out),
             Codec::Opus | Codec::G722 | Codec::Pcma | Codec::Pcmu | Codec::L16 => audio::plan(unit, out),
             Codec::H265 => Err(PayloadError::Unsupported(0)),
         }
