@@ -59,9 +59,8 @@ def check_config(file: Path, /) -> int:
     if problems:
         return EXIT_CONFIG
     config = loaded.config
-    out().print(
-        f"[green]{file} is fine[/]: {len(config.devices)} devices, {len(config.rooms)} rooms, {len(config.tokens)} tokens"
-    )
+    counts = f"{len(config.devices)} devices, {len(config.rooms)} rooms, {len(config.tokens)} tokens"
+    out().print(f"[green]{file} is fine[/]: {counts}")
     return EXIT_FINE
 
 
@@ -97,6 +96,17 @@ def hangup(session: str, /, *, socket: Socket = None) -> int:
     ask_now(socket or places.control_socket(), "DELETE", f"/sessions/{session}")
     out().print(f"{session} ended")
     return EXIT_FINE
+
+
+# Named as text: these load the engine, which the commands above work without.
+app.command(
+    "orbridge.gateway.cli.demo:demo",
+    name="demo",
+    help="Show the main job on this machine: a room with a simulated theatre device, for your browser.",
+)
+app.command(
+    "orbridge.gateway.cli.simulate:app", name="simulate", help="Stand-ins for equipment, for trying things out."
+)
 
 
 def main() -> None:

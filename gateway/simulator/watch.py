@@ -136,11 +136,9 @@ class Watcher:
 
     def _sound(self, frame: av.AudioFrame) -> None:
         samples = frame.to_ndarray()
-        scale = 1.0 if samples.dtype.kind == "f" else float(np.iinfo(samples.dtype).max)
+        scale = 1.0 if frame.format.name.startswith("flt") else 32767.0
         channels = frame.layout.nb_channels
-        mono = (
-            samples.reshape(-1, channels).mean(axis=1) if not frame.format.is_planar else samples.mean(axis=0)
-        ) / scale
+        mono = samples.mean(axis=0) if frame.format.is_planar else samples.reshape(-1, channels).mean(axis=1)
         if frame.sample_rate != self._rate:
             self._rate = frame.sample_rate
             self._samples.clear()
