@@ -64,9 +64,10 @@ class Policy:
     """What the configuration and the device's profile want of a negotiation.
 
     Attributes:
-        srtp: ``off``: plain RTP only; ``optional``: encrypted where the peer can (RFC 8643); ``mandatory``: else refused.
+        srtp: ``off``: plain RTP only; ``optional``: encrypted where the peer can (RFC 8643); ``mandatory``: encrypted
+            or refused.
         audio_codecs: names we take, the best first.
-        max_video_kbps: the most that we want to receive and will send on a video line, kbit/s.
+        max_video_kbps: the most that we want to receive and will send on a video line, kbit/s; 0 names none.
         rtcp_mux: offer RTP and RTCP on one port. An offered ``a=rtcp-mux`` is always accepted.
         h264_modes: packetization modes in our offers, the first preferred.
     """
@@ -105,11 +106,13 @@ class NegotiatedLine:
         kind, role: which of our legs it is.
         index: place among the m-lines, from 0.
         mid: ``a=mid`` or None.
-        remote_host, remote_port: where to send RTP. The host is ``""`` when the peer wants nothing sent (``0.0.0.0``).
+        remote_host, remote_port: where to send RTP. The host is ``""`` when the peer named no address that can be used
+            (``0.0.0.0`` for a hold, a host name, multicast): let the leg learn it.
         remote_rtcp_host, remote_rtcp_port: where to send RTCP (RFC 3605); equal to the above with ``rtcp_mux``.
         rtcp_mux: RTP and RTCP share a port (RFC 5761).
         direction: ours, i.e. ``sendonly`` means that we send.
-        hold: who stopped media to or from whom: ``peer`` doesn't take ours, ``ours`` we don't take theirs.
+        hold: who stopped media: ``peer`` no longer takes ours, ``ours``: we don't take theirs. A line that was
+            ``sendonly`` from the beginning (a camera) isn't held.
         codec: what we send, with the parameters of the peer.
         pt: payload type we send it with.
         receives: payload type -> codec name, everything that may arrive; for ``Leg.add_receiver``.
@@ -156,7 +159,7 @@ class NegotiatedLine:
     @property
     def sends(self) -> bool:
         """We may send media on it."""
-        return self.direction in ("sendrecv", "sendonly") and self.remote_host != ""
+        return self.direction in ("sendrecv", "sendonly")
 
     @property
     def receives_media(self) -> bool:
@@ -170,10 +173,15 @@ class Slot:
 
     Attributes:
         media, proto, formats: as in its ``m=`` line.
-        kind, role: the leg of ours behind it; None: refused or never ours.
-        used: payload type -> what it ever meant on this line, either way. RFC 3264 8.3.2: never another meaning.
+        kind, role: what it is for, whether it is in use or not; None: nothing that we ever take (BFCP, H.224).
+        active: both sides agreed on it.
+        current: codec agreed last: ``PCMA``, ``H264/1/42e01f`` (mode, profile-level-id).
+        used: dynamic payload type -> what it means on this line, either way, the latest last: as ``current``,
+            ``TELEPHONE-EVENT/8000``, or ``-`` for what isn't ours. RFC 3264 8.3.2: never another meaning.
         mid: kept too.
-        rtcp_mux, secure: agreed.
+        rtcp_mux: agreed.
+        suite: SRTP suite agreed; empty: plain RTP.
+        one_way: the peer has never taken media on it (a camera): its ``sendonly`` isn't a hold.
     """
 
     media: str
@@ -181,10 +189,13 @@ class Slot:
     formats: tuple[str, ...]
     kind: Kind | None = None
     role: Role | None = None
+    active: bool = False
+    current: str = ""
     used: Mapping[int, str] = field(default_factory=dict)
     mid: str | None = None
     rtcp_mux: bool = False
-    secure: bool = False
+    suite: str = ""
+    one_way: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +241,7 @@ class Offer:
     version: int
     local: LocalMedia
     hold: bool
-    slots: tuple[Slot, ...]
+    slots: tuple[Slot, ...] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)

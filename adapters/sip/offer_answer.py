@@ -16,6 +16,9 @@ SDP at all, and nothing else on text from outside.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from orbridge.adapters.sip.answer import make_answer, make_refusal
 from orbridge.adapters.sip.negotiated import (
     Agreed,
     Feedback,
@@ -27,6 +30,10 @@ from orbridge.adapters.sip.negotiated import (
     SrtpKeys,
     Wanted,
 )
+from orbridge.adapters.sip.offer import make_offer, read_answer
+from orbridge.adapters.sip.remote import read_roles
+from orbridge.codecs import sdp
+from orbridge.codecs.media import Kind, Role
 
 __all__ = [
     "Agreed",
@@ -49,31 +56,40 @@ __all__ = [
 
 def wanted(offer_text: str | bytes) -> Wanted:
     """What an offer asks for, to open no leg in vain. Raises ParseError."""
-    raise NotImplementedError
+    description = sdp.parse(offer_text)
+    live = [media for media in description.media if media.port]
+    roles = set(read_roles(live))
+    addresses = [media.address for media in live if media.address is not None]
+    return Wanted(
+        audio=(Kind.AUDIO, Role.MAIN) in roles,
+        video=(Kind.VIDEO, Role.MAIN) in roles,
+        content=(Kind.VIDEO, Role.CONTENT) in roles,
+        ipv6=bool(addresses) and addresses[0].ipv6,
+    )
 
 
 def answer(
     offer_text: str | bytes, local: LocalMedia, policy: Policy, previous: Agreed | None = None, *, hold: bool = False
 ) -> Agreed:
     """Answer an offer. ``hold``: we take nothing at the moment (our hold goes on). Raises ParseError."""
-    raise NotImplementedError
+    return make_answer(sdp.parse(offer_text), local, policy, previous, hold=hold)
 
 
 def offer(local: LocalMedia, policy: Policy, previous: Agreed | None = None, *, hold: bool = False) -> Offer:
     """Our offer: everything we can do, with the lines and payload types of ``previous`` kept. ``hold``: sendonly."""
-    raise NotImplementedError
+    return make_offer(local, policy, previous, hold=hold)
 
 
-def apply_answer(ours: Offer, answer_text: str | bytes, policy: Policy, previous: Agreed | None = None) -> Agreed:
+def apply_answer(ours: Offer, answer_text: str | bytes, policy: Policy) -> Agreed:
     """What an answer to our offer means. Tolerates lines missing, added or in another order. Raises ParseError."""
-    raise NotImplementedError
+    return read_answer(ours, sdp.parse(answer_text), policy)
 
 
 def rejected(previous: Agreed, ours: Offer) -> Agreed:
     """The state after the peer refused a re-offer of ours: unchanged but for the version number."""
-    raise NotImplementedError
+    return replace(previous, version=max(previous.version, ours.version))
 
 
 def refuse_all(offer_text: str | bytes) -> str:
     """An answer that refuses every line (port 0). Raises ParseError."""
-    raise NotImplementedError
+    return make_refusal(sdp.parse(offer_text))
