@@ -1,0 +1,107 @@
+"""Chromium with its fake camera and microphone, and a look at what it really decoded, whatever the page's code does."""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--allow-loopback-in-peer-connection",
+    "--disable-features=WebRtcHideLocalIpsWithMdns",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
+]
+
+# Keeps every peer connection that the page makes, so that a test sees what the browser itself counts.
+HOOK = """
+(() => {
+  const Original = window.RTCPeerConnection;
+  window.__connections = [];
+  window.RTCPeerConnection = class extends Original {
+    constructor(...args) { super(...args); window.__connections.push(this); }
+  };
+})();
+"""
+
+STATS = """
+async () => {
+  const all = [];
+  for (const pc of window.__connections) {
+    if (pc.connectionState === 'closed') continue;
+    const report = await pc.getStats();
+    const codecs = {};
+    report.forEach(s => { if (s.type === 'codec') codecs[s.id] = s.mimeType + ' ' + (s.sdpFmtpLine || ''); });
+    report.forEach(s => {
+      if (s.type === 'inbound-rtp' || s.type === 'outbound-rtp')
+        all.push({...s, codec: codecs[s.codecId], connection: window.__connections.indexOf(pc), state: pc.connectionState});
+    });
+  }
+  return all;
+}
+"""
+
+TONE = """
+async () => {
+  const found = [];
+  const context = new AudioContext();
+  await context.resume();
+  for (const pc of window.__connections) {
+    if (pc.connectionState !== 'connected') continue;
+    for (const receiver of pc.getReceivers()) {
+      if (receiver.track.kind !== 'audio') continue;
+      const analyser = context.createAnalyser();
+      analyser.fftSize = 16384;
+      context.createMediaStreamSource(new MediaStream([receiver.track])).connect(analyser);
+      await new Promise(done => setTimeout(done, 700));
+      const bins = new Float32Array(analyser.frequencyBinCount);
+      analyser.getFloatFrequencyData(bins);
+      let best = 1;
+      for (let i = 1; i < bins.length; i++) if (bins[i] > bins[best]) best = i;
+      found.push({hz: best * context.sampleRate / analyser.fftSize, db: bins[best]});
+    }
+  }
+  await context.close();
+  return found;
+}
+"""
+
+
+@asynccontextmanager
+async def chromium() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), headless=True, args=FLAGS
+        )
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+async def new_page(browser: Browser, **context: Any) -> Page:
+    """A page of its own profile, as another person's."""
+    made: BrowserContext = await browser.new_context(viewport={"width": 1280, "height": 800}, **context)
+    await made.add_init_script(HOOK)
+    page = await made.new_page()
+    page.set_default_timeout(15_000)
+    return page
+
+
+async def stats(page: Page, direction: str, kind: str) -> list[dict[str, Any]]:
+    """The browser's own counters: ``inbound`` or ``outbound``, ``audio`` or ``video``."""
+    return [s for s in await page.evaluate(STATS) if s["type"] == f"{direction}-rtp" and s["kind"] == kind]
+
+
+async def tones(page: Page) -> list[float]:
+    """Strongest frequency in Hz of every audio track that it plays."""
+    return [found["hz"] for found in await page.evaluate(TONE) if found["db"] > -90]

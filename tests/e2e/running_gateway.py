@@ -1,0 +1,159 @@
+"""The daemon as it runs in a hospital: its own process, a config file, its HTTP side and its control socket."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from ports import free_port
+from waiting import until
+
+from orbridge.gateway.cli.client import NotRunning, ask
+
+DEVICE = """
+[[devices]]
+name = "{name}"
+adapter = "sip"
+address = "{address}"
+room = "{room}"
+{more}
+"""
+
+
+@dataclass
+class Gateway:
+    """One running `orbridge serve`. ``async with`` it."""
+
+    folder: Path
+    devices: list[dict[str, str]] = field(default_factory=list)
+    more: str = ""
+    media_more: str = ""
+    sip_more: str = ""
+    transports: tuple[str, ...] = ("udp", "tcp")
+    environment: dict[str, str] = field(default_factory=dict)
+    http: int = field(default_factory=free_port)
+    sip: int = field(default_factory=free_port)
+    sip_tls: int = field(default_factory=free_port)
+    media_ports: int = field(default_factory=lambda: 40000 + free_port() % 100 * 200)
+
+    def device(self, name: str, address: str, room: str, more: str = "") -> None:
+        self.devices.append({"name": name, "address": address, "room": room, "more": more})
+
+    @property
+    def control(self) -> Path:
+        return self.folder / "control"
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "orbridge.toml"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.http}"
+
+    def uri(self, user: str, transport: str = "udp") -> str:
+        if transport == "tls":
+            return f"sip:{user}@127.0.0.1:{self.sip_tls};transport=tls"
+        return f"sip:{user}@127.0.0.1:{self.sip}" + ("" if transport == "udp" else f";transport={transport}")
+
+    def write(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        listen = [
+            f'"{transport}:127.0.0.1:{self.sip_tls if transport == "tls" else self.sip}"'
+            for transport in self.transports
+        ]
+        self.config.write_text(
+            f'[http]\nlisten = "127.0.0.1:{self.http}"\n'
+            f"[sip]\nlisten = [{', '.join(listen)}]\n{self.sip_more}\n"
+            f'[media]\nhost = "127.0.0.1"\nudp_ports = "{self.media_ports}-{self.media_ports + 1999}"\n{self.media_more}\n'
+            f'[control]\nsocket = "{self.control}"\n'
+            f'[log]\nformat = "json"\nlevel = "debug"\n{self.more}\n'
+            + "".join(DEVICE.format(**device) for device in self.devices)
+        )
+
+    async def __aenter__(self) -> "Gateway":
+        self.write()
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self.process.returncode is None:
+            self.process.terminate()
+            try:
+                await asyncio.wait_for(self.process.wait(), 10)
+            except TimeoutError:
+                self.process.kill()
+                await self.process.wait()
+        self._log.close()
+
+    async def start(self) -> None:
+        self._log = (self.folder / "log").open("ab")
+        self.process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "orbridge.gateway.cli.main", "serve", "-c", str(self.config)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            env={**os.environ, **self.environment},
+        )
+        await until(f"the gateway is ready; {self.folder / 'log'}", self._ready, within_s=15)
+
+    async def kill(self) -> None:
+        """As if the power went."""
+        self.process.kill()
+        await self.process.wait()
+        self._log.close()
+
+    async def stop(self) -> float:
+        """SIGTERM; returns the seconds that it took. Fails when it ends with another status than 0."""
+        loop = asyncio.get_running_loop()
+        before = loop.time()
+        self.process.terminate()
+        assert await asyncio.wait_for(self.process.wait(), 10) == 0
+        self._log.close()
+        return loop.time() - before
+
+    def reload(self) -> None:
+        self.process.send_signal(signal.SIGHUP)
+
+    async def api(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        return await ask(self.control, method, path, body)
+
+    async def sessions(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = await self.api("GET", "/sessions")
+        return found
+
+    async def metrics(self) -> str:
+        async with aiohttp.ClientSession() as client, client.get(f"{self.url}/metrics") as response:
+            return await response.text()
+
+    def log_lines(self, event: str = "") -> list[dict[str, Any]]:
+        """The log so far, parsed; of one event when named."""
+        lines = []
+        for line in (self.folder / "log").read_text("utf-8").splitlines():
+            try:
+                parsed = json.loads(line)
+            except json.JSONDecodeError:
+                parsed = {"event": "unparsed", "text": line}
+            if not event or parsed.get("event") == event:
+                lines.append(parsed)
+        return lines
+
+    def rss_kib(self) -> int:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(next(line for line in status.splitlines() if line.startswith("VmRSS:")).split()[1])
+
+    def descriptors(self) -> int:
+        return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+
+    async def _ready(self) -> bool:
+        if self.process.returncode is not None:
+            raise AssertionError(f"the gateway ended: {(self.folder / 'log').read_text()[-3000:]}")
+        try:
+            return bool((await self.api("GET", "/status"))["ready"])
+        except NotRunning:
+            return False
