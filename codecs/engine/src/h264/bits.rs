@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn the_longest_code_and_one_too_long() {
-        let mut longest = [0xFF; 8];
+        let mut longest = [0xFF; 9];
         longest[..4].copy_from_slice(&[0, 0, 3, 0]);
         longest[4] = 0x01;
         assert_eq!(Bits::new(&longest).ue(), Ok(u32::MAX - 1));
