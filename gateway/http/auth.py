@@ -1,0 +1,266 @@
+"""Who may do what over HTTP.
+
+A token comes as ``Authorization: Bearer`` (RFC 6750 2.1) or, where a browser can't set a header, as ``?token=``. The
+control socket needs none: its file's permissions decide. With no token configured everything is allowed, and the
+server listens on loopback only; then a request must also name a loopback host and come from our own pages, so that
+other web pages in a browser on this machine can't steer the gateway (DNS rebinding, cross-site requests).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import hmac
+import ipaddress
+import socket
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import structlog
+from aiohttp import web
+
+from orbridge.gateway import events
+from orbridge.gateway.config import Token
+from orbridge.gateway.http.problems import problem
+from orbridge.gateway.http.schema import Right
+
+log = structlog.get_logger(__name__)
+
+IMPLIED: dict[Right, frozenset[Right]] = {
+    "view": frozenset({"view"}),
+    "publish": frozenset({"publish"}),
+    "operate": frozenset({"view", "operate"}),
+    "admin": frozenset({"view", "publish", "operate", "admin"}),
+}
+RIGHTS: tuple[Right, ...] = ("view", "publish", "operate", "admin")
+GOOD_SECRET_LENGTH = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Somebody who proved who they are.
+
+    Attributes:
+        name: the token's name.
+        rooms: patterns (``or-*``) of the rooms that the rights hold in.
+        digest: SHA-256 of the secret; empty where no token was needed.
+    """
+
+    name: str
+    may: frozenset[Right]
+    rooms: tuple[str, ...]
+    digest: bytes = b""
+
+    def admits(self, right: Right, room: str | None) -> bool:
+        """Whether this right holds in that room; None: in any room at all."""
+        return right in self.may and (room is None or self.covers(room))
+
+    def covers(self, room: str) -> bool:
+        return any(fnmatch.fnmatchcase(room, pattern) for pattern in self.rooms)
+
+    @property
+    def covers_all(self) -> bool:
+        """Also sees what belongs to no room."""
+        return "*" in self.rooms
+
+
+CONTROL = Principal("control socket", frozenset(RIGHTS), ("*",))
+LOOPBACK = Principal("this machine", frozenset(RIGHTS), ("*",))
+
+
+class WrongTokens:
+    """Limits how often an address may try wrong tokens: a bucket of ``BURST`` that refills one in ``REFILL_S``.
+
+    An address that used a token successfully keeps it while others behind the same address guess. Both tables are
+    bounded; the oldest entry goes first.
+    """
+
+    BURST = 10
+    REFILL_S = 6.0
+    TABLE_LIMIT = 4096
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        self._proven: OrderedDict[tuple[str, bytes], None] = OrderedDict()
+
+    def wait_s(self, address: str, digest: bytes) -> float:
+        """0 when this address may try this token now, else the seconds until it may."""
+        if (address, digest) in self._proven:
+            return 0.0
+        left = self._left(address)
+        return 0.0 if left >= 1 else (1 - left) * self.REFILL_S
+
+    def wrong(self, address: str) -> None:
+        left = self._left(address)
+        self._buckets[address] = (max(0.0, left - 1), self._clock())
+        self._buckets.move_to_end(address)
+        if len(self._buckets) > self.TABLE_LIMIT:
+            self._buckets.popitem(last=False)
+
+    def right(self, address: str, digest: bytes) -> None:
+        self._proven[address, digest] = None
+        self._proven.move_to_end((address, digest))
+        if len(self._proven) > self.TABLE_LIMIT:
+            self._proven.popitem(last=False)
+
+    def _left(self, address: str) -> float:
+        left, then = self._buckets.get(address, (float(self.BURST), self._clock()))
+        return min(float(self.BURST), left + (self._clock() - then) / self.REFILL_S)
+
+
+class Guard:
+    """Knows the tokens and decides about requests. ``refused`` counts wrong tokens since the start."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._principals: tuple[Principal, ...] = ()
+        self._hosts: frozenset[str] = frozenset()
+        self._wrong = WrongTokens(clock)
+        self._clock = clock
+        self._said_at = float("-inf")
+        self._unsaid = 0
+        self.refused = 0
+
+    def configure(self, tokens: Iterable[Token], secret: Callable[[str], str], hosts: Iterable[str] = ()) -> None:
+        """Take over the config's tokens. ``hosts``: our own names beyond localhost. Raises LocalError (secret)."""
+        made = []
+        for token in tokens:
+            text = secret(token.secret_file)
+            if len(text) < GOOD_SECRET_LENGTH:
+                problem_text = f"its secret has fewer than {GOOD_SECRET_LENGTH} characters: too easy to guess"
+                log.warning(events.TOKEN_DOUBTED, name=token.name, problem=problem_text)
+            may = frozenset[Right]().union(*(IMPLIED[right] for right in token.may))
+            made.append(Principal(token.name, may, token.rooms, hashlib.sha256(text.encode()).digest()))
+        self._principals = tuple(made)
+        self._hosts = frozenset(host.lower() for host in hosts if host)
+
+    @property
+    def is_open(self) -> bool:
+        """No token is configured: loopback only."""
+        return not self._principals
+
+    def authorise(self, request: web.Request, right: str, room: str | None) -> str:
+        """The name of who asks, for adapters. Raises HTTPUnauthorized, HTTPForbidden, HTTPTooManyRequests."""
+        return self.require(request, right, room).name
+
+    def require(self, request: web.Request, right: str, room: str | None) -> Principal:
+        """Who asks, when that one holds the right in the room (None: in any). Raises as ``authorise``."""
+        wanted: Right = next(known for known in RIGHTS if known == right)
+        principal = self.identify(request)
+        if principal.admits(wanted, room):
+            return principal
+        where = f" in room {room}" if room else ""
+        what = f"the token {principal.name} doesn't have the right to {wanted}{where}"
+        raise problem(403, "forbidden", what, "ask the person who gave you the link for one that may")
+
+    def identify(self, request: web.Request) -> Principal:
+        """Who asks. Raises HTTPUnauthorized, HTTPTooManyRequests; HTTPForbidden for other sites' requests."""
+        if is_control(request):
+            return CONTROL
+        if self.is_open:
+            self._check_own(request)
+            return LOOPBACK
+        text = token_of(request)
+        if not text:
+            what = "this needs an access token"
+            do = "open the link that was given to you, or send the token as `Authorization: Bearer TOKEN`"
+            raise problem(401, "token_missing", what, do, {"WWW-Authenticate": "Bearer"})
+        address = network_of(request.remote or "")
+        digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+        wait_s = self._wrong.wait_s(address, digest)
+        if wait_s:
+            what = "too many wrong tokens came from your address"
+            raise problem(
+                429, "slow_down", what, f"wait {wait_s:.0f} s", {"Retry-After": str(max(1, round(wait_s + 0.5)))}
+            )
+        found = self.find(digest)
+        if found is None:
+            self._wrong.wrong(address)
+            self._count_refused(address)
+            what = "the access token is wrong or no longer valid"
+            do = "ask the person who gave you the link for a new one"
+            raise problem(401, "token_wrong", what, do, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+        self._wrong.right(address, digest)
+        return found
+
+    def find(self, digest: bytes) -> Principal | None:
+        """Compares with every token, so that the time taken tells nothing."""
+        found = None
+        for principal in self._principals:
+            if hmac.compare_digest(principal.digest, digest):
+                found = principal
+        return found
+
+    def still_admits(self, principal: Principal, right: Right, room: str | None) -> bool:
+        """After a reload: whether what was allowed to somebody still is."""
+        if principal is CONTROL:
+            return True
+        now = LOOPBACK if self.is_open else self.find(principal.digest) if principal.digest else None
+        return now is not None and now.admits(right, room)
+
+    def _check_own(self, request: web.Request) -> None:
+        here = request.transport.get_extra_info("sockname") if request.transport else None
+        if here is None or not is_loopback_name(here[0]):
+            what = "no token is configured, so this answers on loopback addresses only"
+            raise problem(403, "not_local", what, "configure [[tokens]]")
+        host = host_of(request.host)
+        if not is_loopback_name(host) and host not in self._hosts:
+            what = f"no token is configured, so this answers to localhost only, not to {host or 'an unnamed host'}"
+            raise problem(403, "not_local", what, "configure [[tokens]], or open http://localhost")
+        origin = request.headers.get("Origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != request.host.lower():
+            what = "a page of another web site may not do this"
+            raise problem(403, "other_origin", what, "configure [[tokens]], or use the gateway's own page")
+
+    def _count_refused(self, address: str) -> None:
+        self.refused += 1
+        self._unsaid += 1
+        if self._clock() - self._said_at >= 1.0:
+            log.warning(events.TOKEN_REFUSED, remote=address, count=self._unsaid)
+            self._said_at, self._unsaid = self._clock(), 0
+
+
+def token_of(request: web.Request) -> str:
+    scheme, _, rest = request.headers.get("Authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and rest.strip():
+        return rest.strip()
+    return request.query.get("token", "")
+
+
+def is_control(request: web.Request) -> bool:
+    """Whether it came over the control socket."""
+    raw = request.transport.get_extra_info("socket") if request.transport else None
+    return raw is not None and raw.family == socket.AF_UNIX
+
+
+def network_of(address: str) -> str:
+    """What counts as one asker: an IPv4 address, or the /64 that an IPv6 host has to itself (RFC 6177 2)."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)
+
+
+def host_of(authority: str) -> str:
+    """The host of a Host header, lower case, without port and brackets; empty when it is none."""
+    try:
+        return (urlsplit(f"//{authority}").hostname or "").lower()
+    except ValueError:
+        return ""
+
+
+def is_loopback_name(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
