@@ -43,7 +43,7 @@ async () => {
     report.forEach(s => { if (s.type === 'codec') codecs[s.id] = s.mimeType + ' ' + (s.sdpFmtpLine || ''); });
     report.forEach(s => {
       if (s.type === 'inbound-rtp' || s.type === 'outbound-rtp')
-        all.push({...s, codec: codecs[s.codecId], connection: window.__connections.indexOf(pc), state: pc.connectionState});
+        all.push({...s, codec: codecs[s.codecId], state: pc.connectionState});
     });
   }
   return all;

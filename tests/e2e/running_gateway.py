@@ -63,14 +63,13 @@ class Gateway:
 
     def write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        listen = [
-            f'"{transport}:127.0.0.1:{self.sip_tls if transport == "tls" else self.sip}"'
-            for transport in self.transports
-        ]
+        ports = {"udp": self.sip, "tcp": self.sip, "tls": self.sip_tls}
+        listen = [f'"{transport}:127.0.0.1:{ports[transport]}"' for transport in self.transports]
+        media = f"{self.media_ports}-{self.media_ports + 1999}"
         self.config.write_text(
             f'[http]\nlisten = "127.0.0.1:{self.http}"\n'
             f"[sip]\nlisten = [{', '.join(listen)}]\n{self.sip_more}\n"
-            f'[media]\nhost = "127.0.0.1"\nudp_ports = "{self.media_ports}-{self.media_ports + 1999}"\n{self.media_more}\n'
+            f'[media]\nhost = "127.0.0.1"\nudp_ports = "{media}"\n{self.media_more}\n'
             f'[control]\nsocket = "{self.control}"\n'
             f'[log]\nformat = "json"\nlevel = "debug"\n{self.more}\n'
             + "".join(DEVICE.format(**device) for device in self.devices)
