@@ -6,11 +6,30 @@
 //!
 //! | file | what it is responsible for |
 //! |---|---|
-//! | `mixer` | the face: inputs, outputs, the tick |
-//! | `report` | what the mixer tells of itself |
+//! | `mixer`, `report` | the face: inputs, outputs, the tick; what the mixer tells of itself |
+//! | `input`, `timing`, `pace` | one input: its queue, how its units come, how fast they are played |
+//! | `playout`, `line`, `conceal` | what is played at each tick, and what is made up for what is missing |
+//! | `level` | loudness and voice activity |
+//! | `groups`, `limit` | outputs that hear the same: their sum, its limiter, their common encoder |
+//! | `codec`, `g711`, `g722`, `opus` | decoders and encoders |
+//! | `resample` | 8 and 16 kHz to 48 and back, and a little faster or slower |
 
+pub mod codec;
+mod conceal;
+pub mod g711;
+pub mod g722;
+mod groups;
+mod input;
+mod level;
+mod limit;
+mod line;
 mod mixer;
+pub mod opus;
+mod pace;
+mod playout;
 mod report;
+pub mod resample;
+mod timing;
 
 pub use mixer::{MixError, Mixer, OutputId, OutputSpec};
 pub use report::{InputReport, Level, MixerReport, OutputReport};

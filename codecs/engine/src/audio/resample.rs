@@ -1,0 +1,144 @@
+//! Changing the sampling rate: up to 48 kHz by any factor near a nominal one, down from 48 kHz by 3 or 6.
+//!
+//! Both are windowed-sinc FIR filters (Kaiser, 60 dB). Upwards the factor may differ from step to step by a few parts
+//! per million, which is how a sender's clock drift is taken up; the phase goes on without a seam.
+
+use super::STEP;
+use std::f64::consts::PI;
+use std::sync::OnceLock;
+
+/// Input samples that one output sample is made from.
+pub const TAPS: usize = 32;
+/// Tabulated positions between two input samples; between these the result is interpolated, 80 dB exact.
+const PHASES: usize = 128;
+/// -6 dB, as a part of the lower sampling rate: 3.7 kHz of 8.
+const CUTOFF: f64 = 0.46;
+const KAISER_BETA: f64 = 6.0;
+const LANES: usize = 8;
+
+/// Modified Bessel function of the first kind, order 0.
+fn bessel_i0(x: f64) -> f64 {
+    let mut term = 1.0;
+    let mut sum = 1.0;
+    for n in 1..40 {
+        term *= (x / 2.0 / f64::from(n)).powi(2);
+        sum += term;
+    }
+    sum
+}
+
+/// A low-pass filter's value `t` input samples from its middle; `half` is half its length.
+fn kernel(t: f64, cutoff: f64, half: f64) -> f64 {
+    let edge = t / half;
+    if edge.abs() >= 1.0 {
+        return 0.0;
+    }
+    let x = 2.0 * cutoff * t;
+    let sinc = if x == 0.0 { 1.0 } else { (PI * x).sin() / (PI * x) };
+    2.0 * cutoff * sinc * bessel_i0(KAISER_BETA * (1.0 - edge * edge).sqrt()) / bessel_i0(KAISER_BETA)
+}
+
+/// `PHASES + 1` filters of `TAPS`: row p is for an output sample p / PHASES after the input sample in its middle.
+fn rows() -> &'static [[f32; TAPS]] {
+    static ROWS: OnceLock<Vec<[f32; TAPS]>> = OnceLock::new();
+    ROWS.get_or_init(|| {
+        let row = |phase: usize| {
+            let at = (TAPS / 2 - 1) as f64 + phase as f64 / PHASES as f64;
+            let values: [f64; TAPS] = std::array::from_fn(|i| kernel(i as f64 - at, CUTOFF, TAPS as f64 / 2.0));
+            let sum: f64 = values.iter().sum();
+            values.map(|value| (value / sum) as f32)
+        };
+        (0..=PHASES).map(row).collect()
+    })
+}
+
+/// Scalar product in `LANES` independent sums, which the compiler makes vector instructions of.
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut sums = [0.0f32; LANES];
+    for (a, b) in a.chunks_exact(LANES).zip(b.chunks_exact(LANES)) {
+        for lane in 0..LANES {
+            sums[lane] += a[lane] * b[lane];
+        }
+    }
+    sums.iter().sum()
+}
+
+/// Reads a line of samples at a rate of its own and makes 48 kHz of it.
+#[derive(Clone, Debug, Default)]
+pub struct Upsampler {
+    /// Where the next output sample lies after the line's reading position, 0..1 input samples.
+    fraction: f64,
+}
+
+impl Upsampler {
+    /// Input samples after the reading position that `step` output samples need, `TAPS / 2` beyond the last included.
+    pub fn needs(&self, step: f64) -> usize {
+        (self.fraction + step * (STEP - 1) as f64) as usize + TAPS / 2 + 1
+    }
+
+    /// Makes one step. `input` begins `TAPS / 2 - 1` samples before the reading position and holds what `needs` says
+    /// after it; `step`: input samples for each output sample. Returns how far the reading position moves.
+    pub fn process(&mut self, input: &[f32], step: f64, out: &mut [f32; STEP]) -> usize {
+        let rows = rows();
+        let mut position = self.fraction;
+        for sample in out.iter_mut() {
+            let whole = position as usize;
+            let phase = (position - whole as f64) * PHASES as f64;
+            let row = (phase as usize).min(PHASES - 1);
+            let part = (phase - row as f64) as f32;
+            let window = &input[whole..whole + TAPS];
+            let (before, after) = (dot(window, &rows[row]), dot(window, &rows[row + 1]));
+            *sample = before + part * (after - before);
+            position += step;
+        }
+        let moved = position as usize;
+        self.fraction = position - moved as f64;
+        moved
+    }
+
+    pub fn fraction(&self) -> f64 {
+        self.fraction
+    }
+}
+
+/// From 48 kHz to a third or a sixth.
+#[derive(Clone)]
+pub struct Downsampler {
+    factor: usize,
+    filter: &'static [f32],
+    /// The filter's length of past, then the step at hand.
+    line: Vec<f32>,
+}
+
+impl Downsampler {
+    /// `factor`: 3 or 6. The delay is 1 or 2 ms.
+    pub fn new(factor: usize) -> Self {
+        static BY_3: OnceLock<Vec<f32>> = OnceLock::new();
+        static BY_6: OnceLock<Vec<f32>> = OnceLock::new();
+        assert!(factor == 3 || factor == 6, "no filter for a factor of {factor}");
+        let filter = if factor == 3 { &BY_3 } else { &BY_6 }.get_or_init(|| {
+            let taps = TAPS * factor;
+            let middle = (taps - 1) as f64 / 2.0;
+            let values = (0..taps).map(|i| kernel(i as f64 - middle, CUTOFF / factor as f64, taps as f64 / 2.0));
+            let values: Vec<f64> = values.collect();
+            let sum: f64 = values.iter().sum();
+            values.into_iter().map(|value| (value / sum) as f32).collect()
+        });
+        Downsampler { factor, filter, line: vec![0.0; filter.len() + STEP] }
+    }
+
+    /// Hands `STEP / factor` samples to `put`.
+    pub fn process(&mut self, input: &[f32; STEP], mut put: impl FnMut(f32)) {
+        let taps = self.filter.len();
+        self.line.copy_within(STEP.., 0);
+        self.line[taps..].copy_from_slice(input);
+        for end in (0..STEP).step_by(self.factor) {
+            put(dot(&self.line[end + self.factor..end + self.factor + taps], self.filter));
+        }
+    }
+
+    /// Delay in samples of 48 kHz.
+    pub fn delay(&self) -> usize {
+        self.filter.len() / 2
+    }
+}
