@@ -18,10 +18,13 @@
 
 pub mod audio;
 pub mod h264;
+pub mod leg;
 pub mod bus;
 pub mod output;
 pub mod payload;
+pub mod receiver;
 pub mod rtcp;
 pub mod rtp;
+pub mod sender;
 pub mod srtp;
 pub mod unit;
