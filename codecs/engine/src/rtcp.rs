@@ -354,3 +354,6 @@ impl<'a> Iterator for Cnames<'a> {
         None
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -242,3 +242,120 @@ fn rtcp_aad(head: &[u8], word: [u8; RTCP_INDEX_BYTES]) -> [u8; RTCP_HEADER_BYTES
 fn xor(bytes: &mut [u8], mask: &[u8]) {
     bytes.iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::h264::tests::from_hex;
+
+    /// RFC 3711 B.3.
+    #[test]
+    fn keys_are_derived_as_in_rfc_3711() {
+        let key = from_hex("e1f97a0d3e018be0d64fa32c06de4139");
+        let salt = from_hex("0ec675ad498afeebb6960b3aabe6");
+        let derived = |label, len| {
+            let mut out = vec![0; len];
+            derive_key(&key, &salt, label, &mut out).map(|()| out)
+        };
+        assert_eq!(derived(0, 16), Ok(from_hex("c61e7a93744f39ee10734afe3ff7a087")));
+        assert_eq!(derived(2, 14), Ok(from_hex("30cbbc08863d8c85d49db34a9ae1")));
+        assert_eq!(derived(1, 20), Ok(from_hex("cebe321f6ff7716b6fd4ab49af256a156d38baa4")));
+    }
+
+    /// RFC 3711 B.2: ssrc and index 0, the payload is zeros and becomes the key stream.
+    #[test]
+    fn key_stream_of_rfc_3711() {
+        let key = from_hex("2b7e151628aed2a6abf7158809cf4f3c");
+        let salt = from_hex("f0f1f2f3f4f5f6f7f8f9fafbfcfd");
+        let session = Session::from_keys(Profile::Aes128CmSha1_80, &key, &[0; 20], &salt).unwrap();
+        let mut packet = vec![0; 12 + 48];
+        session.seal_rtp(&mut packet, 0, 12, 0, 0).unwrap();
+        let stream = "e03ead0935c95e80e166b16dd92b4eb4d23513162b02d0f72a43a2fe4a5f97ab41e95b3bb0a2e8dd477901e4fca894c0";
+        assert_eq!(packet[12..60], from_hex(stream));
+    }
+
+    const SALT: &str = "517569642070726f2071756f";
+    const RTP: &str =
+        "8040f17b8041f8d35501a0b247616c6c696120657374206f6d6e69732064697669736120696e207061727465732074726573";
+    const RTCP: &str = concat!(
+        "81c8000d4d6172734e5450314e545032525450200000042a0000e9304c756e61",
+        "deadbeefdeadbeefdeadbeefdeadbeefdeadbeef"
+    );
+
+    /// RFC 7714 16.1 (AES-128) and 16.2 (AES-256).
+    #[test]
+    fn rtp_of_rfc_7714() {
+        for (profile, key_len, sealed) in [
+            (
+                Profile::AeadAes128Gcm,
+                16,
+                "f24de3a3fb34de6cacba861c9d7e4bcabe633bd50d294e6f42a5f47a51c7d19b36de3adf8833899d7f27beb16a9152cf765ee4390cce",
+            ),
+            (
+                Profile::AeadAes256Gcm,
+                32,
+                "32b1de78a822fe12ef9f78fa332e33aab18012389a58e2f3b50b2a0276ffae0f1ba63799b87b7aa3db36dfffd6b0f9bb7878d7a76c13",
+            ),
+        ] {
+            let key: Vec<u8> = (0..key_len).collect();
+            let session = Session::from_keys(profile, &key, &[], &from_hex(SALT)).unwrap();
+            let mut packet = from_hex(RTP);
+            session.seal_rtp(&mut packet, 0, 12, 0x5501_A0B2, 0xF17B).unwrap();
+            assert_eq!(packet[..12], from_hex(RTP)[..12]);
+            assert_eq!(packet[12..], from_hex(sealed), "{profile:?}");
+            session.open_rtp(&mut packet, 12, 0x5501_A0B2, 0xF17B).unwrap();
+            assert_eq!(packet[..packet.len() - 16], from_hex(RTP));
+        }
+    }
+
+    /// RFC 7714 17.1 (AES-128) and 17.3 (AES-256).
+    #[test]
+    fn rtcp_of_rfc_7714() {
+        for (profile, key_len, sealed) in [
+            (
+                Profile::AeadAes128Gcm,
+                16,
+                "63e94885dcdab67ca727d7662f6b7e997ff5c0f76c06f32dc676a5f1730d6fda4ce09b4686303ded0bb9275bc84aa45896cf4d2fc5abf87245d9eade800005d4",
+            ),
+            (
+                Profile::AeadAes256Gcm,
+                32,
+                "d50ae4d1f5ce5d304ba297e47d470c282c3ece5dbffe0a50a2eaa5c1110555be8415f658c61de0476f1b6fad1d1eb30c4446839f57ff6f6cb26ac3be800005d4",
+            ),
+        ] {
+            let key: Vec<u8> = (0..key_len).collect();
+            let session = Session::from_keys(profile, &key, &[], &from_hex(SALT)).unwrap();
+            let mut packet = from_hex(RTCP);
+            session.seal_rtcp(&mut packet, 0, 0x4D61_7273, 0x5D4).unwrap();
+            assert_eq!(packet[8..], from_hex(sealed), "{profile:?}");
+            let index = session.rtcp_index(&packet).unwrap();
+            assert_eq!(session.open_rtcp(&mut packet, 0x4D61_7273, index), Ok(from_hex(RTCP).len()));
+            assert_eq!(packet[..from_hex(RTCP).len()], from_hex(RTCP));
+        }
+    }
+
+    /// SRTCP without the E bit, as a peer with UNENCRYPTED_SRTCP sends it: made with the pieces above.
+    #[test]
+    fn unencrypted_rtcp_is_checked_and_left() {
+        let rtcp = from_hex(RTCP);
+        let index = 7u32;
+        let gcm = Session::from_keys(Profile::AeadAes128Gcm, &[1; 16], &[], &from_hex(SALT)).unwrap();
+        let Session::Gcm { key, salt } = &gcm else { panic!("not gcm") };
+        let aad = [&rtcp[..], &index.to_be_bytes()].concat();
+        let nonce = gcm_rtcp_nonce(salt, 0x4D61_7273, index);
+        let tag = key.seal_in_place_separate_tag(nonce, Aad::from(aad), &mut []).unwrap();
+        let mut packet = [&rtcp[..], tag.as_ref(), &index.to_be_bytes()].concat();
+        assert_eq!(gcm.open_rtcp(&mut packet, 0x4D61_7273, index), Ok(rtcp.len()));
+        assert_eq!(packet[..rtcp.len()], rtcp);
+        packet[20] ^= 1;
+        assert_eq!(gcm.open_rtcp(&mut packet, 0x4D61_7273, index), Err(SrtpError::Auth));
+
+        let cm = Session::from_keys(Profile::Aes128CmSha1_32, &[1; 16], &[2; 20], &[3; 14]).unwrap();
+        let Session::Cm { auth, .. } = &cm else { panic!("not cm") };
+        let signed = [&rtcp[..], &index.to_be_bytes()].concat();
+        let mut packet = [&signed[..], &hmac::sign(auth, &signed).as_ref()[..RTCP_TAG_BYTES]].concat();
+        assert_eq!(cm.rtcp_index(&packet), Ok(index));
+        assert_eq!(cm.open_rtcp(&mut packet, 0x4D61_7273, index), Ok(rtcp.len()));
+        assert_eq!(packet[..rtcp.len()], rtcp);
+    }
+}
