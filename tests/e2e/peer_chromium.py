@@ -1,10 +1,13 @@
 """Chromium with its fake camera and microphone, and a look at what it really decoded, whatever the page's code does."""
 
 import os
+import wave
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 FLAGS = [
@@ -76,11 +79,25 @@ async () => {
 """
 
 
+def tone_file(path: Path, tone_hz: float, seconds: float = 10.0, rate: int = 48_000) -> Path:
+    """A WAV file for the fake microphone, which plays it round and round; whole waves, so that the seam is silent."""
+    times = np.arange(int(seconds * rate)) / rate
+    samples = (np.sin(2 * np.pi * tone_hz * times) * 0.3 * 32767).astype(np.int16)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes(samples.tobytes())
+    return path
+
+
 @asynccontextmanager
-async def chromium() -> AsyncIterator[Browser]:
+async def chromium(microphone: Path | None = None) -> AsyncIterator[Browser]:
+    """``microphone``: what the fake one plays; without it beeps."""
+    more = [f"--use-file-for-fake-audio-capture={microphone}"] if microphone else []
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), headless=True, args=FLAGS
+            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), headless=True, args=[*FLAGS, *more]
         )
         try:
             yield browser
