@@ -38,7 +38,11 @@ impl ParameterSets {
 
     /// `keep` every NAL unit of a picture. True when anything changed.
     pub fn keep_all<'a>(&mut self, nals: impl Iterator<Item = &'a [u8]>) -> bool {
-        nals.fold(false, |changed, nal| self.keep(nal) || changed)
+        let mut changed = false;
+        for nal in nals {
+            changed |= self.keep(nal);
+        }
+        changed
     }
 
     /// At least one SPS and one PPS are known.
@@ -61,7 +65,7 @@ impl ParameterSets {
     ///
     /// Call `keep_all` with the picture first: its own sets are then moved to the front, so that a PPS never precedes
     /// its SPS.
-    #[allow(clippy::type_complete)] // the two fields of a Unit
+    #[allow(clippy::type_complexity)] // the two fields of a Unit
     pub fn prepended(&self, payload: &[u8], nals: &[(u32, u32)]) -> Option<(Box<[u8]>, Box<[(u32, u32)]>)> {
         let carried: Vec<&[u8]> = nals.iter().map(|&nal| slice(payload, nal)).collect();
         let has = |set: &[u8]| carried.iter().any(|nal| identity(nal) == identity(set));

@@ -144,3 +144,6 @@ impl Run {
         self.count = 0;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,7 +95,10 @@ pub struct Frame {
 pub enum Finished {
     Frame(Frame),
     /// A unit, or the rest of one, was dropped. The next frame is not `contiguous`.
-    Dropped { timestamp: i64, why: PayloadError },
+    Dropped {
+        timestamp: i64,
+        why: PayloadError,
+    },
 }
 
 /// Packets of one source and codec to frames.

@@ -196,3 +196,127 @@ pub fn plan(unit: &Unit, packing: &Packing, picture_id: u16, out: &mut Vec<Piece
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::Packetizer;
+    use crate::unit::{Codec, TrackId};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    /// A key frame's first bytes (RFC 6386 9.1): 640x360, scale bits set.
+    const KEY: &[u8] = &[0x50, 0x01, 0x00, 0x9D, 0x01, 0x2A, 0x80, 0x42, 0x68, 0x81, 7, 7];
+    const DELTA: &[u8] = &[0x51, 0x01, 0x00, 1, 2, 3];
+
+    fn unit(frame: &[u8]) -> Unit {
+        Unit {
+            track: TrackId(1),
+            codec: Codec::Vp8,
+            pts: 0,
+            dts: 0,
+            keyframe: true,
+            contiguous: true,
+            capture: 0,
+            arrival: 0,
+            payload: frame.into(),
+            nals: Box::default(),
+            level: None,
+        }
+    }
+
+    fn payloads(packetizer: &mut Packetizer, frame: &[u8], max_payload_bytes: usize) -> Vec<Vec<u8>> {
+        let mut pieces = Vec::new();
+        let unit = unit(frame);
+        packetizer.plan(&unit, &Packing { mode: 1, max_payload_bytes, max_nal_bytes: 0 }, &mut pieces).unwrap();
+        assert_eq!(pieces.iter().filter(|piece| piece.last).count(), 1);
+        let written = |piece: &Piece| {
+            let mut bytes = Vec::new();
+            piece.write(&unit, &mut bytes);
+            bytes
+        };
+        pieces.iter().map(written).collect()
+    }
+
+    fn push(depacketizer: &mut Depacketizer, timestamp: i64, marker: bool, gap: bool, payload: &[u8]) -> Vec<Finished> {
+        let mut out = Vec::new();
+        depacketizer.push(&Input { timestamp, marker, gap, arrival: 1, payload }, &mut out);
+        out
+    }
+
+    #[test]
+    fn descriptors_of_the_rfc() {
+        let read = |bytes: &[u8]| Descriptor::parse(bytes).map(|d| (d.start, d.partition, d.picture_id, d.len));
+        assert_eq!(read(&[0x10, 9]), Ok((true, 0, None, 1)));
+        // RFC 7741 4.2: X, I with 7 bits; with 15 bits; everything; TID or KEYIDX alone share a byte
+        assert_eq!(read(&[0x90, 0x80, 0x11, 9]), Ok((true, 0, Some(0x11), 3)));
+        assert_eq!(read(&[0x80, 0x80, 0x91, 0x22, 9]), Ok((false, 0, Some(0x1122), 4)));
+        assert_eq!(read(&[0x83, 0xF0, 0x91, 0x22, 1, 2, 9]), Ok((false, 3, Some(0x1122), 6)));
+        assert_eq!(read(&[0x80, 0x20, 1, 9]), Ok((false, 0, None, 3)));
+        assert_eq!(read(&[0x80, 0x10, 1, 9]), Ok((false, 0, None, 3)));
+        for cut in [&[][..], &[0x10], &[0x80], &[0x90, 0x80, 0x91], &[0x90, 0x80, 0x91, 0x22], &[0x90, 0xF0, 1, 2]] {
+            assert_eq!(Descriptor::parse(cut), Err(PayloadError::Truncated), "{cut:?}");
+        }
+    }
+
+    #[test]
+    fn key_frames_say_their_size() {
+        assert_eq!(keyframe_size(KEY), Some((640, 360)));
+        assert_eq!(keyframe_size(DELTA), None);
+        assert_eq!(keyframe_size(&KEY[..9]), None);
+        let mut depacketizer = Depacketizer::default();
+        let out = push(&mut depacketizer, 5, true, false, &[&[0x10][..], KEY].concat());
+        assert!(matches!(&out[..], [Finished::Frame(frame)]
+            if frame.keyframe && frame.size == Some((640, 360)) && *frame.payload == *KEY));
+    }
+
+    #[test]
+    fn picture_ids_count_and_wrap() {
+        let mut packetizer = Packetizer { vp8: PictureIds(0x7FFF) };
+        assert_eq!(payloads(&mut packetizer, KEY, 1200)[0][..4], [0x90, 0x80, 0xFF, 0xFF]);
+        assert_eq!(payloads(&mut packetizer, KEY, 1200)[0][..4], [0x90, 0x80, 0x80, 0x00]);
+    }
+
+    #[test]
+    fn loss_drops_the_picture_it_hit() {
+        let start = [&[0x10][..], DELTA].concat();
+        let mut depacketizer = Depacketizer::default();
+        assert!(push(&mut depacketizer, 0, false, false, &start).is_empty());
+        let out = push(&mut depacketizer, 0, true, true, &[0x00, 9]);
+        assert_eq!(out, [Finished::Dropped { timestamp: 0, why: PayloadError::Incomplete }]);
+        // the beginning of the next one too
+        let out = push(&mut depacketizer, 3000, true, true, &[0x00, 9]);
+        assert_eq!(out, [Finished::Dropped { timestamp: 3000, why: PayloadError::Incomplete }]);
+        let out = push(&mut depacketizer, 6000, true, false, &start);
+        assert!(matches!(&out[..], [Finished::Frame(frame)] if !frame.contiguous && !frame.keyframe));
+        let out = push(&mut depacketizer, 9000, true, true, &[]);
+        assert_eq!(out, [Finished::Dropped { timestamp: 9000, why: PayloadError::Truncated }]);
+    }
+
+    proptest! {
+        #[test]
+        fn pictures_come_back(frame in vec(any::<u8>(), 1..9000), max_payload_bytes in 128usize..1500) {
+            let packets = payloads(&mut Packetizer::default(), &frame, max_payload_bytes);
+            prop_assert!(packets.iter().all(|packet| packet.len() <= max_payload_bytes));
+            prop_assert!(packets[..packets.len() - 1].iter().all(|packet| packet.len() == packets[0].len()));
+            let mut depacketizer = Depacketizer::default();
+            let mut out = Vec::new();
+            for (at, payload) in packets.iter().enumerate() {
+                out.extend(push(&mut depacketizer, 1, at + 1 == packets.len(), false, payload));
+            }
+            prop_assert!(matches!(&out[..], [Finished::Frame(got)] if *got.payload == *frame));
+        }
+
+        #[test]
+        fn no_packets_panic(packets in vec((0i64..3, any::<bool>(), any::<bool>(), vec(any::<u8>(), 0..20)), 0..20)) {
+            let mut depacketizer = Depacketizer::default();
+            let mut out = Vec::new();
+            for (timestamp, marker, gap, payload) in &packets {
+                out.extend(push(&mut depacketizer, *timestamp, *marker, *gap, payload));
+            }
+            depacketizer.flush(&mut out);
+            let empty = |finished: &Finished| matches!(finished, Finished::Frame(frame) if frame.payload.is_empty());
+            prop_assert!(!out.iter().any(empty));
+        }
+    }
+}

@@ -112,7 +112,8 @@ impl Depacketizer {
         if kept.len() <= MAX_CARRIED {
             for (start, len) in kept {
                 let nal = &old[start as usize..(start + len) as usize];
-                if matches!(nal_type(nal), SPS | PPS) {
+                let again = self.units().any(|kept| kept == nal);
+                if matches!(nal_type(nal), SPS | PPS) && !again {
                     self.append(nal);
                 }
             }
@@ -262,9 +263,8 @@ impl Depacketizer {
     }
 
     fn frame(&self, timestamp: i64) -> Frame {
-        let units = || self.nals.iter().map(|&(start, len)| &self.payload[start as usize..(start + len) as usize]);
-        let summary = Summary::of(units());
-        let sps = units().find(|nal| nal_type(nal) == SPS).and_then(|nal| Sps::parse(nal).ok());
+        let summary = Summary::of(self.units());
+        let sps = self.units().find(|nal| nal_type(nal) == SPS).and_then(|nal| Sps::parse(nal).ok());
         Frame {
             timestamp,
             keyframe: summary.keyframe(),
@@ -275,6 +275,10 @@ impl Depacketizer {
             size: sps.map(|sps| (sps.width, sps.height)),
             duration: 0,
         }
+    }
+
+    fn units(&self) -> impl Iterator<Item = &[u8]> {
+        self.nals.iter().map(|&(start, len)| &self.payload[start as usize..(start + len) as usize])
     }
 
     fn clear(&mut self) {
