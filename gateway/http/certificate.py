@@ -189,7 +189,7 @@ def read(path: Path) -> x509.Certificate | None:
     """The first certificate of a PEM file; None when there is no such file. Raises LocalError when it is none."""
     try:
         return x509.load_pem_x509_certificate(path.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as exc:
         raise LocalError(f"certificate {path} can't be read: {exc.strerror}") from exc

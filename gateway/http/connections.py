@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import weakref
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -30,7 +29,7 @@ class Connections:
         self.refused = 0
         self.silent = 0
         self._server: web.Server | None = None
-        self._asked: weakref.WeakSet[asyncio.BaseProtocol] = weakref.WeakSet()
+        self._waiting: dict[web.RequestHandler, asyncio.TimerHandle] = {}
 
     def serve(self, server: web.Server) -> None:
         self._server = server
@@ -46,22 +45,24 @@ class Connections:
             self.refused += 1
             return TurnedAway()
         protocol = self._server()
-        asyncio.get_running_loop().call_later(self.first_request_s, self._let_go, weakref.ref(protocol))
+        loop = asyncio.get_running_loop()
+        self._waiting[protocol] = loop.call_later(self.first_request_s, self._let_go, protocol)
         return protocol
 
-    def _let_go(self, known: weakref.ref[web.RequestHandler]) -> None:
-        protocol = known()
-        if protocol is None or protocol in self._asked or protocol.transport is None:
-            return
-        self.silent += 1
-        protocol.transport.abort()
+    def _let_go(self, protocol: web.RequestHandler) -> None:
+        del self._waiting[protocol]
+        if protocol.transport is not None:
+            self.silent += 1
+            protocol.transport.abort()
 
     def middleware(self) -> Middleware:
         """Notes which connections asked something."""
 
         @web.middleware
         async def note(request: web.Request, handler: Handler) -> web.StreamResponse:
-            self._asked.add(request.protocol)
+            waiting = self._waiting.pop(request.protocol, None)
+            if waiting is not None:
+                waiting.cancel()
             return await handler(request)
 
         return note

@@ -7,7 +7,6 @@ A wrong ``?token=`` gives status 401 with the same shell, for programs.
 from __future__ import annotations
 
 import hashlib
-import mimetypes
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ ROOM, OPERATOR = "room.html", "operator.html"
 KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 # Built files carry their content's hash in the name, e.g. room-Q5XJ7ZKD.js: they never change.
 HASHED = re.compile(r"-[0-9A-Z]{8}\.(js|css|svg)$")
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 FOREVER = "public, max-age=31536000, immutable"
 ASK_AGAIN = "no-cache"
 
@@ -90,7 +90,7 @@ class Pages:
 
     def _load(self, name: str) -> Page | None:
         """A file of the folder itself. Small ones only ever, so they are kept."""
-        if "/" in name or name.startswith(".") or Path(name).suffix not in KINDS:
+        if not NAME.fullmatch(name) or Path(name).suffix not in KINDS:
             return None
         path = self._folder / name
         try:
@@ -99,8 +99,7 @@ class Pages:
             if kept is None or kept.changed_ns != changed_ns:
                 content = path.read_bytes()
                 etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
-                kind = KINDS.get(path.suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
-                kept = self._kept[name] = Page(content, kind, etag, changed_ns)
+                kept = self._kept[name] = Page(content, KINDS[path.suffix], etag, changed_ns)
         except OSError:
             return None
         return kept

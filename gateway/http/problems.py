@@ -75,7 +75,7 @@ def problem(
     status: int, error: str, what: str, do: str = "", headers: dict[str, str] | None = None
 ) -> web.HTTPException:
     """An exception to raise that becomes this answer. ``what``: one sentence; ``do``: what helps against it."""
-    return EXCEPTIONS[status](body=body(error, what, do), content_type="application/json", headers=headers)
+    return EXCEPTIONS[status](text=body(error, what, do).decode(), content_type="application/json", headers=headers)
 
 
 def from_refusal(refused: Refused) -> web.HTTPException:

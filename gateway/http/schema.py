@@ -5,7 +5,7 @@ Times are seconds since 1970 (``*_at``) or since the thing began (``*_s``); rate
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -118,7 +118,7 @@ class SessionState(msgspec.Struct, frozen=True):
 class SessionDetail(SessionState, frozen=True):
     """With the engine's counters; their members are explained in the engine's manual and may grow."""
 
-    stats: dict[str, object]
+    stats: dict[str, Any]
 
 
 class CallRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
