@@ -65,3 +65,11 @@ pub struct Output {
     /// When `poll` wants to be called again at the latest.
     pub wake: Option<Ns>,
 }
+
+impl Output {
+    pub fn push_datagram(&mut self, leg: LegId, path: Path, to: SocketAddr, bytes: &[u8]) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        self.datagrams.push(Datagram { leg, path, to, start, len: bytes.len() });
+    }
+}

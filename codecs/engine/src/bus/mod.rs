@@ -26,6 +26,8 @@ pub enum BusError {
     NoStream,
     NoTrack(TrackId),
     KindTaken(&'static str),
+    NotAudio(TrackId),
+    NoParameterSet,
     KindDiffers { codec: Codec, video: bool },
 }
 
@@ -37,6 +39,8 @@ impl std::fmt::Display for BusError {
             BusError::NoStream => write!(f, "this stream is closed"),
             BusError::NoTrack(id) => write!(f, "there is no track {}", id.0),
             BusError::KindTaken(kind) => write!(f, "this stream already has a track of kind {kind}"),
+            BusError::NotAudio(id) => write!(f, "track {} isn't audio: a mixer takes audio only", id.0),
+            BusError::NoParameterSet => write!(f, "a parameter set is an SPS or PPS NAL unit without start code"),
             BusError::KindDiffers { codec, video } => {
                 write!(f, "{} is no codec for {}", codec.name(), if *video { "video" } else { "audio" })
             }

@@ -3,7 +3,8 @@
 use super::cache::GopCache;
 use super::wish::Wish;
 use crate::h264::ParameterSets;
-use crate::unit::{Codec, LegId, Ns, QueueId, ReceiverId, SenderId, TrackId, UnitRef};
+use crate::payload::vp8;
+use crate::unit::{Codec, LegId, Ns, QueueId, ReceiverId, SenderId, TrackId, Unit, UnitRef};
 
 #[derive(Debug)]
 pub struct Track {
@@ -42,19 +43,40 @@ impl Track {
         !self.senders.is_empty() || !self.queues.is_empty()
     }
 
-    /// Counts and keeps one unit. True when its parameter sets changed.
-    pub fn take_in(&mut self, unit: &UnitRef, now: Ns) -> bool {
+    /// Counts and keeps one unit, with the parameter sets that a key frame lacks put before it, so that whoever joins
+    /// there can decode. True when the parameter sets changed.
+    pub fn take_in(&mut self, mut unit: Unit, now: Ns) -> (UnitRef, bool) {
         self.codec = unit.codec;
         self.counts.units += 1;
         self.counts.bytes += unit.payload.len() as u64;
         self.counts.lost_units += u64::from(!unit.contiguous);
         self.rate.add(unit.payload.len(), now);
         if !self.video {
-            return false;
+            return (unit.into(), false);
         }
         self.counts.keyframes += u64::from(unit.keyframe);
-        self.cache.push(unit);
-        unit.codec == Codec::H264 && self.parameter_sets.keep_all(unit.nal_units())
+        let mut changed = false;
+        if unit.codec == Codec::H264 {
+            changed = self.parameter_sets.keep_all(unit.nal_units());
+            if unit.keyframe {
+                if let Some((payload, nals)) = self.parameter_sets.prepended(&unit.payload, &unit.nals) {
+                    (unit.payload, unit.nals) = (payload, nals);
+                }
+            }
+        }
+        let unit = UnitRef::new(unit);
+        self.cache.push(&unit);
+        (unit, changed)
+    }
+
+    /// The picture's size if it is news.
+    pub fn new_size(&mut self, unit: &UnitRef) -> Option<(u32, u32)> {
+        let size = match unit.codec {
+            Codec::H264 => self.parameter_sets.sps().map(|sps| (sps.width, sps.height)),
+            Codec::Vp8 => vp8::keyframe_size(&unit.payload),
+            _ => None,
+        }?;
+        (self.size.replace(size) != Some(size)).then_some(size)
     }
 }
 

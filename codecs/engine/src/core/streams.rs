@@ -1,0 +1,137 @@
+//! Streams, tracks and readers, with what follows for those who listen.
+
+use super::{Core, Timer};
+use crate::bus::BusError;
+use crate::h264;
+use crate::output::Event;
+use crate::unit::{Codec, Ns, QueueId, SenderId, TrackId, Unit};
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MediaKind {
+    Audio,
+    Video,
+}
+
+impl MediaKind {
+    pub fn is_video(self) -> bool {
+        self == MediaKind::Video
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct NewTrack {
+    pub kind: MediaKind,
+    pub codec: Codec,
+    pub clock_hz: u32,
+    pub channels: u8,
+}
+
+/// A source that gives a key frame on request does so within this; after it, what is kept is sent.
+pub(super) const LATE: Ns = 150_000_000;
+
+impl Core {
+    /// A new stream; its number.
+    pub fn publish_stream(&mut self, name: &str, cache_limit: Ns, cache_bytes: usize, now: Ns) -> Result<u32, BusError> {
+        let id = self.new_id();
+        self.bus.publish(id, name, cache_limit, cache_bytes, now)?;
+        Ok(id)
+    }
+
+    pub fn add_track(&mut self, stream: u32, new: NewTrack) -> Result<TrackId, BusError> {
+        let id = TrackId(self.new_id());
+        self.bus.add_track(stream, id, new.kind.is_video(), new.codec, new.clock_hz, new.channels)?;
+        Ok(id)
+    }
+
+    pub fn remove_track(&mut self, id: TrackId, now: Ns) {
+        if let Some(track) = self.bus.remove_track(id) {
+            self.end_track(&track, now);
+        }
+    }
+
+    pub fn close_stream(&mut self, id: u32, now: Ns) {
+        for track in self.bus.close_stream(id) {
+            self.end_track(&track, now);
+        }
+    }
+
+    fn end_track(&mut self, track: &crate::bus::track::Track, now: Ns) {
+        self.timers.cancel(Timer::Wish(track.id));
+        for &(leg, sender) in &track.senders {
+            self.end_source(leg, sender, track.id, now);
+        }
+        for &queue in &track.queues {
+            // A subscription sees that it ended when it takes; a mixer, which is never woken, is told.
+            match self.bus.reader(queue).map(|reader| reader.wake_every) {
+                Some(Some(_)) => self.wakes.push(queue),
+                Some(None) => self.out.events.push(Event::SourceEnded { sender: SenderId(queue.0), track: track.id }),
+                None => {}
+            }
+        }
+    }
+
+    /// A unit that Python or a mixer wrote.
+    pub fn publish(&mut self, unit: Unit, now: Ns) {
+        self.route(unit, now);
+        self.settle(now);
+    }
+
+    pub fn set_parameter_sets(&mut self, track: TrackId, nals: &[Vec<u8>]) -> Result<(), BusError> {
+        self.bus.track(track)?;
+        let Some(track) = self.bus.track_mut(track) else { return Ok(()) };
+        for nal in nals {
+            if !matches!(nal.first().map(|_| h264::nal_type(nal)), Some(h264::SPS | h264::PPS)) {
+                return Err(BusError::NoParameterSet);
+            }
+            track.parameter_sets.keep(nal);
+        }
+        Ok(())
+    }
+
+    /// A reader of these tracks. `limit`: nanoseconds and bytes; `wake_every`: None for who comes by itself.
+    pub fn subscribe(&mut self, tracks: &[TrackId], limit: (Ns, usize), wake_every: Option<Ns>, now: Ns) -> Result<QueueId, BusError> {
+        for &track in tracks {
+            self.bus.track(track)?;
+        }
+        let id = QueueId(self.new_id());
+        self.bus.open_reader(id, limit.0, limit.1, wake_every);
+        for &track in tracks {
+            self.bus.listen(id, track)?;
+            if self.bus.track(track)?.video {
+                self.wish(track, now);
+                self.timers.at(Timer::LateReader(id, track), now + LATE);
+            }
+        }
+        self.settle(now);
+        Ok(id)
+    }
+
+    pub fn close_reader(&mut self, id: QueueId) {
+        if let Some(reader) = self.bus.reader(id) {
+            for track in reader.queue.tracks() {
+                self.timers.cancel(Timer::LateReader(id, track));
+            }
+        }
+        self.timers.cancel(Timer::Reader(id));
+        self.bus.close_reader(id);
+    }
+
+    pub(super) fn wake_reader(&mut self, id: QueueId) {
+        if let Some(reader) = self.bus.reader_mut(id) {
+            reader.wake_at = None;
+            if !reader.queue.is_empty() {
+                self.wakes.push(id);
+            }
+        }
+    }
+
+    pub(super) fn catch_up_reader(&mut self, id: QueueId, track: TrackId, now: Ns) {
+        if !self.bus.reader(id).is_some_and(|reader| reader.queue.waits(track)) {
+            return;
+        }
+        let kept = self.bus.track(track).map_or_else(|_| Vec::new(), |track| track.cache.units().to_vec());
+        for unit in kept {
+            self.hand(id, &unit, now);
+        }
+    }
+}

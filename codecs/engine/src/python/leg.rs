@@ -1,0 +1,456 @@
+//! Leg, Receiver and Sender.
+
+use super::arguments::{narrow, parse_codec, parse_host, payload_types, port, seconds};
+use super::{closed, report, value_error};
+use crate::core::{Core, PeerError};
+use crate::io::Engine;
+use crate::leg::{Leg, LegError, ReceiverConfig, SenderCodec, SenderConfig};
+use crate::output::{Output, Path};
+use crate::payload::Packing;
+use crate::srtp::Profile;
+use crate::unit::{LegId, Ns, ReceiverId, SenderId, TrackId};
+use parking_lot::Mutex;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::Arc;
+
+/// What a leg's handle shares with its receivers' and senders'.
+#[derive(Clone)]
+struct Link {
+    engine: Arc<Engine>,
+    leg: LegId,
+    closed: Arc<AtomicBool>,
+}
+
+impl Link {
+    fn check(&self) -> PyResult<()> {
+        if self.closed.load(Relaxed) || self.engine.shared.is_closing() {
+            return Err(closed("leg"));
+        }
+        Ok(())
+    }
+
+    fn with_core<R: Send>(&self, py: Python<'_>, act: impl FnOnce(&mut Core, Ns) -> R + Send) -> R {
+        py.detach(|| self.engine.shared.with_core(act))
+    }
+
+    /// On the leg itself; ClosedError when a fault closed it.
+    fn with_leg<R: Send>(&self, py: Python<'_>, act: impl FnOnce(&mut Leg, Ns, &mut Output) -> R + Send) -> PyResult<R> {
+        self.check()?;
+        self.with_core(py, |core, now| core.with_leg(self.leg, now, |leg, out| act(leg, now, out))).ok_or_else(|| closed("leg"))
+    }
+}
+
+fn leg_error(error: LegError) -> PyErr {
+    match error {
+        LegError::NoReceiver(_) => closed("receiver"),
+        LegError::NoSender(_) => closed("sender"),
+        other => value_error(other),
+    }
+}
+
+fn peer_error(error: PeerError) -> PyErr {
+    match error {
+        PeerError::Closed => closed("leg"),
+        PeerError::Leg(error) => leg_error(error),
+        other => value_error(other),
+    }
+}
+
+/// One RTP transport to one peer.
+#[pyclass(module = "orbridge.codecs._engine", name = "Leg", frozen)]
+pub struct PyLeg {
+    link: Link,
+    address: SocketAddr,
+    rtcp_port: u16,
+}
+
+impl PyLeg {
+    pub fn new(engine: Arc<Engine>, leg: LegId, address: SocketAddr, rtcp_port: u16) -> PyLeg {
+        PyLeg { link: Link { engine, leg, closed: Arc::default() }, address, rtcp_port }
+    }
+}
+
+#[pymethods]
+impl PyLeg {
+    #[getter]
+    fn id(&self) -> u32 {
+        self.link.leg.0
+    }
+
+    #[getter]
+    fn host(&self) -> String {
+        self.address.ip().to_string()
+    }
+
+    #[getter]
+    fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    #[getter]
+    fn rtcp_port(&self) -> u16 {
+        self.rtcp_port
+    }
+
+    /// Where signalling says the peer is.
+    #[pyo3(signature = (host, port, *, rtcp_host = None, rtcp_port = None))]
+    fn set_peer(&self, py: Python<'_>, host: &str, port: i64, rtcp_host: Option<&str>, rtcp_port: Option<i64>) -> PyResult<()> {
+        let rtp = self.peer(host, port)?;
+        let rtcp = match (rtcp_host, rtcp_port) {
+            (None, None) => None,
+            (Some(_), None) => return Err(value_error("rtcp_host needs rtcp_port")),
+            (rtcp_host, Some(rtcp_port)) => Some(self.peer(rtcp_host.unwrap_or(host), rtcp_port)?),
+        };
+        self.link.with_leg(py, |leg, now, out| leg.set_peer(rtp, rtcp, now, out))
+    }
+
+    /// Whether RTCP goes to the RTP address (RFC 5761).
+    fn set_rtcp_mux(&self, py: Python<'_>, mux: bool) -> PyResult<()> {
+        self.link.with_leg(py, |leg, _, _| leg.set_rtcp_mux(mux))
+    }
+
+    /// Master key followed by master salt, each way.
+    fn set_keys(&self, py: Python<'_>, profile: &str, outbound: &[u8], inbound: &[u8]) -> PyResult<()> {
+        let profile = Profile::from_name(profile).ok_or_else(|| value_error(format!("SRTP profile {profile:?} is not known")))?;
+        self.link.with_leg(py, |leg, _, _| leg.set_keys(profile, outbound, inbound))?.map_err(leg_error)
+    }
+
+    /// Plain RTP from now on.
+    fn clear_keys(&self, py: Python<'_>) -> PyResult<()> {
+        self.link.with_leg(py, |leg, _, _| leg.clear_keys())
+    }
+
+    /// STUN or DTLS out of the RTP socket.
+    fn send_datagram(&self, py: Python<'_>, data: &[u8], host: &str, port: i64) -> PyResult<()> {
+        let to = self.peer(host, port)?;
+        if data.is_empty() || data.len() > 65_000 {
+            return Err(value_error("a datagram has 1 to 65000 bytes"));
+        }
+        self.link.check()?;
+        let leg = self.link.leg;
+        self.link.with_core(py, |core, _| core.out.push_datagram(leg, Path::Rtp, to, data));
+        Ok(())
+    }
+
+    /// Feed a track of a Publisher from this leg.
+    #[pyo3(signature = (track_id, *, payload_types, rtx = None, dtmf_pt = None, ssrc = None, rtx_ssrc = None, mid = None,
+        mid_ext = None, audio_level_ext = None, nack = false, pli = false, fir = false, remb_bps = 0))]
+    #[allow(clippy::too_many_arguments)]
+    fn add_receiver(
+        &self,
+        py: Python<'_>,
+        track_id: u32,
+        payload_types: HashMap<i64, String>,
+        rtx: Option<HashMap<i64, i64>>,
+        dtmf_pt: Option<i64>,
+        ssrc: Option<i64>,
+        rtx_ssrc: Option<i64>,
+        mid: Option<String>,
+        mid_ext: Option<i64>,
+        audio_level_ext: Option<i64>,
+        nack: bool,
+        pli: bool,
+        fir: bool,
+        remb_bps: i64,
+    ) -> PyResult<PyReceiver> {
+        self.link.check()?;
+        let config = ReceiverConfig {
+            id: ReceiverId(0),
+            track: TrackId(track_id),
+            clock_hz: 0,
+            payload_types: self::payload_types(payload_types, rtx, dtmf_pt)?,
+            ssrc: ssrc.map(|value| narrow("ssrc", value)).transpose()?,
+            rtx_ssrc: rtx_ssrc.map(|value| narrow("rtx_ssrc", value)).transpose()?,
+            mid,
+            mid_ext: mid_ext.map(|value| narrow("mid_ext", value)).transpose()?,
+            audio_level_ext: audio_level_ext.map(|value| narrow("audio_level_ext", value)).transpose()?,
+            nack,
+            pli,
+            fir,
+            remb_bps: narrow("remb_bps", remb_bps)?,
+        };
+        let leg = self.link.leg;
+        let id = self.link.with_core(py, |core, now| core.add_receiver(leg, config, now)).map_err(peer_error)?;
+        Ok(PyReceiver { link: self.link.clone(), id, closed: AtomicBool::new(false) })
+    }
+
+    /// Send one codec to the peer; silent until `select`.
+    #[pyo3(signature = (codec, pt, *, clock_hz, ssrc, cname, packetization_mode = 1, max_payload_bytes = 1200, max_nal_bytes = 0,
+        rtx_pt = None, rtx_ssrc = None, dtmf_pt = None, mid = None, mid_ext = None, audio_level_ext = None, max_bps = 0, history_ms = 1000))]
+    #[allow(clippy::too_many_arguments)]
+    fn add_sender(
+        &self,
+        py: Python<'_>,
+        codec: &str,
+        pt: i64,
+        clock_hz: i64,
+        ssrc: i64,
+        cname: String,
+        packetization_mode: i64,
+        max_payload_bytes: i64,
+        max_nal_bytes: i64,
+        rtx_pt: Option<i64>,
+        rtx_ssrc: Option<i64>,
+        dtmf_pt: Option<i64>,
+        mid: Option<String>,
+        mid_ext: Option<i64>,
+        audio_level_ext: Option<i64>,
+        max_bps: i64,
+        history_ms: i64,
+    ) -> PyResult<PySender> {
+        self.link.check()?;
+        if !(100..=65_000).contains(&max_payload_bytes) {
+            return Err(value_error(format!("max_payload_bytes must be 100 to 65000, not {max_payload_bytes}")));
+        }
+        if !(0..=60_000).contains(&history_ms) {
+            return Err(value_error(format!("history_ms must be 0 to 60000, not {history_ms}")));
+        }
+        let codec = sender_codec(codec, pt, clock_hz, packetization_mode, max_payload_bytes as usize, max_nal_bytes, rtx_pt, dtmf_pt)?;
+        let config = SenderConfig {
+            id: SenderId(0),
+            codec,
+            ssrc: narrow("ssrc", ssrc)?,
+            rtx_ssrc: rtx_ssrc.map(|value| narrow("rtx_ssrc", value)).transpose()?,
+            cname,
+            mid,
+            mid_ext: mid_ext.map(|value| narrow("mid_ext", value)).transpose()?,
+            audio_level_ext: audio_level_ext.map(|value| narrow("audio_level_ext", value)).transpose()?,
+            max_bps: narrow("max_bps", max_bps)?,
+            history_ms: history_ms as u32,
+        };
+        let (leg, ssrc) = (self.link.leg, config.ssrc);
+        let id = self.link.with_core(py, |core, now| core.add_sender(leg, config, now)).map_err(peer_error)?;
+        let max_payload = Mutex::new(max_payload_bytes as usize);
+        Ok(PySender { link: self.link.clone(), id, ssrc, max_payload, closed: AtomicBool::new(false) })
+    }
+
+    /// Figures of the leg, its receivers and senders.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.link.check()?;
+        let leg = self.link.leg;
+        let figures = self.link.with_core(py, |core, now| core.leg_figures(leg, now)).ok_or_else(|| closed("leg"))?;
+        report::leg(py, &figures, self.address)
+    }
+
+    /// Sends RTCP BYE, then closes.
+    fn close(&self, py: Python<'_>) {
+        if !self.link.closed.swap(true, Relaxed) {
+            let leg = self.link.leg;
+            self.link.with_core(py, |core, now| core.close_leg(leg, now));
+        }
+    }
+}
+
+impl PyLeg {
+    /// An address that this leg's socket can reach.
+    fn peer(&self, host: &str, port: i64) -> PyResult<SocketAddr> {
+        let address = SocketAddr::new(parse_host(host)?, self::port(port)?);
+        if address.is_ipv4() != self.address.is_ipv4() {
+            return Err(value_error(format!("{address} can't be reached from {}: IPv4 and IPv6 don't mix", self.address)));
+        }
+        Ok(address)
+    }
+}
+
+#[allow(clippy::too_many_arguments)]
+fn sender_codec(
+    codec: &str,
+    pt: i64,
+    clock_hz: i64,
+    packetization_mode: i64,
+    max_payload_bytes: usize,
+    max_nal_bytes: i64,
+    rtx_pt: Option<i64>,
+    dtmf_pt: Option<i64>,
+) -> PyResult<SenderCodec> {
+    if !(0..=1).contains(&packetization_mode) {
+        return Err(value_error(format!("packetization_mode must be 0 or 1, not {packetization_mode}")));
+    }
+    let max_nal_bytes: u32 = narrow("max_nal_bytes", max_nal_bytes)?;
+    Ok(SenderCodec {
+        codec: parse_codec(codec)?,
+        pt: narrow("pt", pt)?,
+        clock_hz: narrow("clock_hz", clock_hz)?,
+        packing: Packing { mode: packetization_mode as u8, max_payload_bytes, max_nal_bytes: max_nal_bytes as usize },
+        rtx_pt: rtx_pt.map(|value| narrow("rtx_pt", value)).transpose()?,
+        dtmf_pt: dtmf_pt.map(|value| narrow("dtmf_pt", value)).transpose()?,
+    })
+}
+
+/// What one track of a leg's peer brings.
+#[pyclass(module = "orbridge.codecs._engine", name = "Receiver", frozen)]
+pub struct PyReceiver {
+    link: Link,
+    id: ReceiverId,
+    closed: AtomicBool,
+}
+
+impl PyReceiver {
+    fn check(&self) -> PyResult<()> {
+        if self.closed.load(Relaxed) {
+            return Err(closed("receiver"));
+        }
+        self.link.check()
+    }
+}
+
+#[pymethods]
+impl PyReceiver {
+    #[getter]
+    fn id(&self) -> u32 {
+        self.id.0
+    }
+
+    #[getter]
+    fn ssrc(&self, py: Python<'_>) -> PyResult<Option<u32>> {
+        self.check()?;
+        self.link.with_leg(py, |leg, _, _| leg.receiver_ssrc(self.id))
+    }
+
+    /// After a re-offer.
+    #[pyo3(signature = (payload_types, rtx = None, dtmf_pt = None))]
+    fn set_payload_types(
+        &self,
+        py: Python<'_>,
+        payload_types: HashMap<i64, String>,
+        rtx: Option<HashMap<i64, i64>>,
+        dtmf_pt: Option<i64>,
+    ) -> PyResult<()> {
+        self.check()?;
+        let types = self::payload_types(payload_types, rtx, dtmf_pt)?;
+        self.link.with_core(py, |core, now| core.set_payload_types(self.link.leg, self.id, types, now)).map_err(peer_error)
+    }
+
+    /// False: packets are counted and dropped (hold).
+    fn set_enabled(&self, py: Python<'_>, enabled: bool) -> PyResult<()> {
+        self.check()?;
+        self.link.with_leg(py, |leg, _, _| leg.set_receiver_enabled(self.id, enabled))?.map_err(leg_error)
+    }
+
+    /// What the peer is told that we can take.
+    fn set_remb(&self, py: Python<'_>, bps: i64) -> PyResult<()> {
+        self.check()?;
+        let bps = narrow("bps", bps)?;
+        self.link.with_leg(py, |leg, now, out| leg.set_remb(self.id, bps, now, out))?.map_err(leg_error)
+    }
+
+    /// Figures.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.check()?;
+        let stats = self.link.with_leg(py, |leg, now, _| leg.receiver_stats(self.id, now))?;
+        report::receiver(py, &stats.ok_or_else(|| closed("receiver"))?)
+    }
+
+    /// Stop feeding the track.
+    fn close(&self, py: Python<'_>) {
+        if !self.closed.swap(true, Relaxed) {
+            self.link.with_core(py, |core, now| core.remove_receiver(self.link.leg, self.id, now));
+        }
+    }
+}
+
+/// What one line of a leg's peer is sent.
+#[pyclass(module = "orbridge.codecs._engine", name = "Sender", frozen)]
+pub struct PySender {
+    link: Link,
+    id: SenderId,
+    ssrc: u32,
+    /// Kept over a re-offer.
+    max_payload: Mutex<usize>,
+    closed: AtomicBool,
+}
+
+impl PySender {
+    fn check(&self) -> PyResult<()> {
+        if self.closed.load(Relaxed) {
+            return Err(closed("sender"));
+        }
+        self.link.check()
+    }
+}
+
+#[pymethods]
+impl PySender {
+    #[getter]
+    fn id(&self) -> u32 {
+        self.id.0
+    }
+
+    #[getter]
+    fn ssrc(&self) -> u32 {
+        self.ssrc
+    }
+
+    /// Send this track from its next key frame on; None: stop.
+    #[pyo3(signature = (track_id))]
+    fn select(&self, py: Python<'_>, track_id: Option<u32>) -> PyResult<()> {
+        self.check()?;
+        self.link.with_core(py, |core, now| core.select(self.id, track_id.map(TrackId), now)).map_err(peer_error)
+    }
+
+    /// What `select` was told, while that track lives.
+    #[getter]
+    fn selected(&self, py: Python<'_>) -> PyResult<Option<u32>> {
+        self.check()?;
+        Ok(self.link.with_core(py, |core, _| core.selected(self.id)).map(|track| track.0))
+    }
+
+    /// False: nothing is sent (hold).
+    fn set_enabled(&self, py: Python<'_>, enabled: bool) -> PyResult<()> {
+        self.check()?;
+        self.link.with_core(py, |core, now| core.set_sender_enabled(self.link.leg, self.id, enabled, now)).map_err(peer_error)
+    }
+
+    /// After a re-offer; the SSRC stays.
+    #[pyo3(signature = (codec, pt, *, clock_hz, packetization_mode = 1, max_nal_bytes = 0, rtx_pt = None, dtmf_pt = None))]
+    #[allow(clippy::too_many_arguments)]
+    fn set_codec(
+        &self,
+        py: Python<'_>,
+        codec: &str,
+        pt: i64,
+        clock_hz: i64,
+        packetization_mode: i64,
+        max_nal_bytes: i64,
+        rtx_pt: Option<i64>,
+        dtmf_pt: Option<i64>,
+    ) -> PyResult<()> {
+        self.check()?;
+        let max_payload = *self.max_payload.lock();
+        let codec = sender_codec(codec, pt, clock_hz, packetization_mode, max_payload, max_nal_bytes, rtx_pt, dtmf_pt)?;
+        self.link.with_core(py, |core, now| core.set_codec(self.link.leg, self.id, codec, now)).map_err(peer_error)
+    }
+
+    /// Pacing rate; 0: a picture over at most 10 ms.
+    fn set_max_bps(&self, py: Python<'_>, bps: i64) -> PyResult<()> {
+        self.check()?;
+        let bps = narrow("bps", bps)?;
+        self.link.with_leg(py, |leg, now, _| leg.set_max_bps(self.id, bps, now))?.map_err(leg_error)
+    }
+
+    /// Key presses as RFC 4733 events, queued.
+    #[pyo3(signature = (digits, duration_ms = 160, gap_ms = 80))]
+    fn send_dtmf(&self, py: Python<'_>, digits: &str, duration_ms: i64, gap_ms: i64) -> PyResult<()> {
+        self.check()?;
+        let (duration, gap) = (seconds("duration_ms", duration_ms)?, seconds("gap_ms", gap_ms)?);
+        self.link.with_leg(py, |leg, now, out| leg.send_dtmf(self.id, digits, duration, gap, now, out))?.map_err(leg_error)
+    }
+
+    /// Figures.
+    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        self.check()?;
+        let stats = self.link.with_leg(py, |leg, now, _| leg.sender_stats(self.id, now))?;
+        report::sender(py, &stats.ok_or_else(|| closed("sender"))?)
+    }
+
+    /// Stop sending; says BYE.
+    fn close(&self, py: Python<'_>) {
+        if !self.closed.swap(true, Relaxed) {
+            self.link.with_core(py, |core, now| core.remove_sender(self.link.leg, self.id, now));
+        }
+    }
+}
