@@ -73,7 +73,7 @@ def test_names_of_this_host_leave_out_wildcards() -> None:
 async def test_https_with_the_self_made_one(start, tmp_path, capsys) -> None:
     running = await start(http='tls_certificate = "auto"')
     assert running.url.startswith("https://127.0.0.1:")
-    status, answer, response = await running.ask("GET", "/api/v1/rooms/or-3", "viewer")
+    status, answer, _ = await running.ask("GET", "/api/v1/rooms/or-3", "viewer")
     assert (status, answer["name"]) == (200, "or-3")
     shown = running.server.certificate
     pem = tmp_path / "state" / certificate.CERTIFICATE_NAME
