@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from orbridge.adapters.webrtc.offer import DIGESTS, MAX_CANDIDATES, Media, Offer
+from orbridge.adapters.webrtc.offer import DIGESTS, Media, Offer
 from orbridge.codecs import h264
 from orbridge.codecs.errors import RemoteError
 from orbridge.codecs.h264 import Profile
@@ -222,14 +222,15 @@ def transport(offer: Offer, lines: Sequence[Line]) -> Transport:
     setup = media.setup or first.setup or "actpass"
     if setup == "holdconn":
         raise UnusableOffer("the offer's setup is holdconn, so no connection is wanted")
-    candidates = [c for each in offer.media if each.mid in offer.bundle or each is media for c in each.candidates]
+    # Those of the other lines lead to sockets that close once the bundle is agreed on.
+    candidates = media.candidates or first.candidates
     return Transport(
         media.ufrag,
         media.password,
         fingerprints,
         # As DTLS server we choose the SRTP profile, which is AES-GCM; left the choice, Chromium takes AES-CM.
         "active" if setup == "passive" else "passive",
-        tuple(dict.fromkeys(candidates))[:MAX_CANDIDATES],
+        candidates,
         offer.ice_lite,
     )
 

@@ -120,8 +120,8 @@ def _read(description: sdp.Description, line: sdp.Media, number: int) -> Media:
 def _feedback(line: sdp.Media, formats: tuple[Format, ...]) -> dict[int, frozenset[str]]:
     found: dict[int, set[str]] = {f.pt: set() for f in formats}
     for text in list(line.values("rtcp-fb"))[:MAX_FEEDBACK]:
-        token, *words = text.lower().split()
-        pts = found if token == "*" else [int(token)] if token.isascii() and token.isdigit() else []
+        token, *words = text.lower().split() or [""]
+        pts = found if token == "*" else [int(token)] if token.isascii() and token.isdigit() and len(token) < 4 else []
         for pt in pts:
             if pt in found:
                 found[pt].add(" ".join(words))

@@ -89,14 +89,18 @@ class Peer:
         self._spawn(self._find_path(self._current, remote))
         self._spawn(self._secure(remote))
 
-    async def restart(self, remote: Transport, setup: Setup) -> Local:
+    async def restart(self, setup: Setup) -> Local:
         """Another ICE session for the same DTLS association (RFC 8445 2.6); one still under way is given up."""
         given_up, self._next = self._next, None
         if given_up is not None:
             await given_up.close()
         self._next = await self._generation()
-        self._spawn(self._find_path(self._next, remote))
         return self._local(self._next, setup)
+
+    def reconnect(self, remote: Transport) -> None:
+        """The other side's part of the restart is known: start checking."""
+        assert self._next is not None
+        self._spawn(self._find_path(self._next, remote))
 
     async def add_candidates(self, candidates: Sequence[str]) -> None:
         generation = self._next or self._current

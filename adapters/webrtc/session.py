@@ -142,7 +142,8 @@ class WebRtcSession(Session):
         self._transport = Transport(
             fragment.ufrag, fragment.password, before.fingerprints, before.setup, fragment.candidates, before.ice_lite
         )
-        local = await self._peer.restart(self._transport, before.setup)
+        local = await self._peer.restart(before.setup)
+        self._peer.reconnect(self._transport)
         self._local_ufrag = local.ufrag
         media = self._lines[0].media
         return write_fragment(media.kind, media.mid, local.ufrag, local.password, local.candidates)
