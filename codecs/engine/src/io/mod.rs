@@ -11,9 +11,10 @@ pub mod ports;
 pub mod socket;
 mod worker;
 
+use crate::bus::BusError;
 use crate::core::Core;
 use crate::output::Event;
-use crate::unit::{IdMap, LegId, Ns, QueueId, Unit, UnitRef};
+use crate::unit::{IdMap, LegId, Ns, QueueId, TrackId, Unit, UnitRef};
 use events::Events;
 use parking_lot::Mutex;
 use poll::{Poller, Signal};
@@ -240,9 +241,14 @@ impl Shared {
         }
     }
 
-    /// Raised when that reader's queue has something.
-    pub fn attach_signal(&self, reader: QueueId, signal: Arc<Signal>) {
-        self.state.lock().signals.insert(reader, signal);
+    /// A reader of these tracks whose signal is raised when its queue has something. `limit`: nanoseconds and bytes.
+    pub fn subscribe(&self, tracks: &[TrackId], limit: (Ns, usize), wake_every: Ns, signal: &Arc<Signal>) -> Result<QueueId, BusError> {
+        let mut state = self.state.lock();
+        let id = state.core.subscribe(tracks, limit, Some(wake_every), poll::now())?;
+        state.signals.insert(id, signal.clone());
+        drop(state);
+        self.wake.raise();
+        Ok(id)
     }
 
     /// What is queued for a reader. Its signal stays raised while there is more, or when nothing will come any more.
@@ -257,8 +263,10 @@ impl Shared {
         units
     }
 
-    pub fn detach_signal(&self, reader: QueueId) {
-        self.state.lock().signals.remove(&reader);
+    pub fn close_reader(&self, reader: QueueId) {
+        let mut state = self.state.lock();
+        state.core.close_reader(reader);
+        state.signals.remove(&reader);
     }
 }
 

@@ -125,13 +125,7 @@ impl PySubscription {
     pub fn open(engine: Arc<Engine>, tracks: &[TrackId], queue_ms: u64, queue_bytes: usize, wake_ms: u64) -> PyResult<PySubscription> {
         let signal = Arc::new(Signal::new()?);
         let limit = (queue_ms * 1_000_000, queue_bytes);
-        let id = engine
-            .shared
-            .with_core(|core, now| core.subscribe(tracks, limit, Some(wake_ms * 1_000_000), now))
-            .map_err(value_error)?;
-        engine.shared.attach_signal(id, signal.clone());
-        // Units may have come before the signal was attached.
-        signal.raise();
+        let id = engine.shared.subscribe(tracks, limit, wake_ms * 1_000_000, &signal).map_err(value_error)?;
         Ok(PySubscription { engine, id, signal, closed: AtomicBool::new(false) })
     }
 
@@ -201,10 +195,7 @@ impl PySubscription {
     /// Stop hearing.
     fn close(&self, py: Python<'_>) {
         if !self.closed.swap(true, Relaxed) {
-            py.detach(|| {
-                self.engine.shared.with_core(|core, _| core.close_reader(self.id));
-                self.engine.shared.detach_signal(self.id);
-            });
+            py.detach(|| self.engine.shared.close_reader(self.id));
         }
     }
 }
@@ -213,8 +204,7 @@ impl Drop for PySubscription {
     fn drop(&mut self) {
         // A forgotten subscription must not go on filling a queue that nobody reads.
         if !*self.closed.get_mut() {
-            self.engine.shared.with_core(|core, _| core.close_reader(self.id));
-            self.engine.shared.detach_signal(self.id);
+            self.engine.shared.close_reader(self.id);
         }
     }
 }
