@@ -37,13 +37,16 @@ def refuse(
     headers = dict(headers or {})
     if retry_after_s is not None:
         headers["Retry-After"] = str(retry_after_s)
-    return _CLASSES[status](body=body(error, what, do), content_type="application/json", headers=headers)
+    return _CLASSES[status](text=body(error, what, do).decode(), content_type="application/json", headers=headers)
 
 
 def refuse_size(limit: int, size: int) -> web.HTTPException:
     what = f"the body has more than {limit} bytes"
     return web.HTTPRequestEntityTooLarge(
-        max_size=limit, actual_size=size, body=body("too_large", what, "send less"), content_type="application/json"
+        max_size=limit,
+        actual_size=size,
+        text=body("too_large", what, "send less").decode(),
+        content_type="application/json",
     )
 
 
@@ -53,6 +56,6 @@ def refuse_method(method: str, allowed: Iterable[str]) -> web.HTTPException:
     return web.HTTPMethodNotAllowed(
         method,
         names,
-        body=body("method_not_allowed", what, f"use one of {', '.join(names)}"),
+        text=body("method_not_allowed", what, f"use one of {', '.join(names)}").decode(),
         content_type="application/json",
     )

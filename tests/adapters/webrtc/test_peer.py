@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 from aioice import stun
@@ -289,7 +290,7 @@ def test_certificates_are_replaced_before_they_expire() -> None:
     certificates = dtls.Certificates()
     first = certificates.current()
     assert certificates.current() is first
-    late = first.expires - dtls.ROTATE_BEFORE + dtls.datetime.timedelta(seconds=1)
+    late = first.expires - dtls.ROTATE_BEFORE + timedelta(seconds=1)
     assert certificates.current(late) is not first
     assert first.fingerprint.startswith("sha-256 ")
     context = first._create_ssl_context(dtls.PROFILES)
