@@ -105,7 +105,7 @@ def _match(
         if key in taken or (leg is None and key[1] is Role.CONTENT):
             continue
         if leg is None:
-            report.refused(*key, Refusal(f"{key[0]}_disabled", f"may send none: {key[0]} is off for it"))
+            report.refused(*key, Refusal(f"{key[0]}_disabled", f"is configured without {key[0]}"))
             continue
         result = take(peers[index], *key, leg, policy, allowed, mux_allowed=True)
         if isinstance(result, Refusal):

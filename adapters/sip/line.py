@@ -157,7 +157,7 @@ def _accepted(
         parameter_sets=h264.read_parameter_sets(chosen.parameters) if video else (),
         ptime_ms=read_packet_time(media),
     )
-    one_way = peer.one_way and theirs == "sendonly"
+    one_way = peer.one_way and theirs in ("sendonly", "inactive")
     return Accepted(line, chosen, events, keying, wildcard, transport.problem, one_way)
 
 
@@ -169,9 +169,12 @@ def _understood(one: Format, kind: Kind, policy: Policy) -> bool:
 
 
 def _hold(theirs: Direction, allowed: Direction, *, one_way: bool) -> Hold:
-    """A peer that only sends, or neither, holds us; so do we when we allow no more than sending."""
-    peer = theirs == "inactive" or (theirs == "sendonly" and not one_way)
+    """A peer that takes nothing holds us; so do we when we allow no more than sending.
+
+    A camera takes nothing anyway: its ``sendonly`` is no hold, nor its ``inactive`` while we hold it.
+    """
     ours = allowed in ("sendonly", "inactive")
+    peer = (theirs == "inactive" and not (one_way and ours)) or (theirs == "sendonly" and not one_way)
     if peer:
         return "both" if ours else "peer"
     return "ours" if ours else "none"

@@ -168,6 +168,9 @@ def read_answer(ours: Offer, answered: sdp.Description, policy: Policy) -> Agree
         if slot.kind is None or slot.role is None or leg is None or media.port == 0:
             slots.append(replace(slot, active=False))
             continue
+        # Only the suites that this offer named can be answered.
+        keys = {line.suite: line.key for value in media.values("crypto") if (line := sdes.parse(value)) is not None}
+        leg = replace(leg, keys=keys)
         own, _ = sdp.read_formats(media)
         found: Accepted | Refusal
         if index not in pairs:
@@ -189,14 +192,13 @@ def read_answer(ours: Offer, answered: sdp.Description, policy: Policy) -> Agree
         report.taken(slot.kind, passed_over=found.keying.passed_over, problem=found.problem)
         found = _with_own_types(found, own)
         accepted[index] = found
-        chosen = [one for one in (found.chosen, found.events) if one is not None]
-        # The peer's numbers may differ from ours for the same codec: both are used up.
         slots.append(
             replace(
                 slot,
                 active=True,
                 current=usage(found.chosen, chosen=True),
-                used=extend_usage(slot.used, formats, chosen),
+                # Our numbers stay ours when we offer again; those the peer uses for the same codecs are used up.
+                used=extend_usage(slot.used, formats, ()),
                 mid=found.line.mid or slot.mid,
                 rtcp_mux=found.line.rtcp_mux,
                 suite=found.line.srtp.suite if found.line.srtp is not None else "",
