@@ -1,6 +1,7 @@
 """The daemon as systemd and a technician see it: start, stop, reload, kill, second instance, status."""
 
 import asyncio
+import contextlib
 import json
 import signal
 import socket
@@ -100,10 +101,8 @@ async def test_systemd_hears_ready_status_and_watchdog(tmp_path: Path) -> None:
 
         def said(what: bytes) -> bool:
             nonlocal heard
-            try:
+            with contextlib.suppress(BlockingIOError):
                 heard += systemd.recv(4096) + b"\n"
-            except BlockingIOError:
-                pass
             return what in heard
 
         environment = {"NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "2000000"}
