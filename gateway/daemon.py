@@ -89,12 +89,13 @@ class Daemon:
     async def start(self) -> None:
         """Open everything. Raises LocalError with a sentence when something can't be opened."""
         build = build_info()
-        log.info(events.DAEMON_STARTED, version=version(), python=platform.python_version(), pid=os.getpid(), **build)
+        python = platform.python_version()
+        log.info(events.DAEMON_STARTED, version=version(), python=python, pid=os.getpid(), engine=build)
         self.bus.start()
         self.adapters = adapters_found.find(self.context)
         for name, adapter in self.adapters.items():
             await adapter.start()
-            log.info(events.ADAPTER_STARTED, adapter=name, **adapter.status())
+            log.info(events.ADAPTER_STARTED, adapter=name, status=adapter.status())
         await self.server.start([route for adapter in self.adapters.values() for route in adapter.routes()])
         self._spawn(self._heartbeat())
         self.ready = True
