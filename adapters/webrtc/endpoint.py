@@ -120,6 +120,8 @@ class Endpoint(ABC):
         response = web.Response(status=201, text=answer, content_type=SDP)
         response.headers[hdrs.LOCATION] = str(URL.build(path=f"{request.path.rstrip('/')}/{session.key}"))
         response.headers[hdrs.ETAG] = session.etag
+        # Not in the RFC: by it the page knows which participant of the room it is itself.
+        response.headers["Orbridge-Session"] = session.id
         response.headers["Accept-Patch"] = fragment.MEDIA_TYPE
         self._link(response)
         return response
