@@ -125,6 +125,10 @@ class Leg:
         ``SRTP_AES128_CM_SHA1_80`` spelling are accepted). Same keys again: nothing happens (rollover counters stay)."""
     def clear_keys(self) -> None:
         """Plain RTP from now on (an optional-SRTP peer answered without crypto)."""
+    def exchange_sockets(self, other: Leg) -> None:
+        """Swap sockets with another ``mux`` leg: each goes on with its keys, counters, receivers and senders at the
+        other's ``host`` and ``port``. For an ICE nomination on another local address, because the same keys may never
+        be on two legs. ``set_peer`` belongs after it. Raises ValueError for a ``pair``."""
     def send_datagram(self, data: bytes, host: str, port: int) -> None:
         """STUN or DTLS out of the RTP socket."""
     def add_receiver(

@@ -47,6 +47,8 @@ pub struct State {
     pub core: Core,
     /// Sockets that the media thread hasn't taken over yet.
     opened: Vec<(LegId, Arc<Sockets>)>,
+    /// Legs that shall swap theirs.
+    exchanged: Vec<(LegId, LegId)>,
     /// When the media thread wakes by itself.
     wakes_at: Option<Ns>,
     signals: IdMap<QueueId, Arc<Signal>>,
@@ -97,7 +99,7 @@ impl Engine {
     pub fn start(config: &Config) -> io::Result<Engine> {
         let (low, high) = config.udp_ports;
         let shared = Arc::new(Shared {
-            state: Mutex::new(State { core: Core::new(random()), opened: Vec::new(), wakes_at: None, signals: IdMap::default() }),
+            state: Mutex::new(State { core: Core::new(random()), opened: Vec::new(), exchanged: Vec::new(), wakes_at: None, signals: IdMap::default() }),
             inbox: Mutex::default(),
             ports: Mutex::new(Ports::new(low, high, random())),
             events: Events::new()?,
@@ -209,6 +211,13 @@ impl Shared {
         }
         self.wake.raise();
         Ok((leg, rtp, rtcp))
+    }
+
+    /// Each of two legs goes on, with its keys, receivers and senders, on the other's sockets.
+    pub fn exchange_sockets(&self, one: LegId, other: LegId) {
+        self.state.lock().exchanged.push((one, other));
+        self.changed.store(true, Relaxed);
+        self.wake.raise();
     }
 
     fn bind(&self, host: IpAddr, pair: bool, dscp: u8, now: Ns) -> io::Result<Sockets> {

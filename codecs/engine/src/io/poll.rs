@@ -39,9 +39,18 @@ impl Poller {
 
     /// Level-triggered; `token` comes back from `wait`.
     pub fn add(&self, fd: RawFd, token: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd, token)
+    }
+
+    /// Another token for a descriptor that was added.
+    pub fn rename(&self, fd: RawFd, token: u64) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_MOD, fd, token)
+    }
+
+    fn control(&self, operation: i32, fd: RawFd, token: u64) -> io::Result<()> {
         let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: token };
         // SAFETY: `event` lives through the call.
-        if unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &raw mut event) } < 0 {
+        if unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), operation, fd, &raw mut event) } < 0 {
             return Err(io::Error::last_os_error());
         }
         Ok(())

@@ -112,6 +112,17 @@ impl Worker {
         self.deliver(now);
     }
 
+    /// Swaps two legs' sockets; nothing happens when one of them has closed meanwhile.
+    fn exchange(&mut self, one: LegId, other: LegId) {
+        let (Some(first), Some(second)) = (self.sockets.get(&one).cloned(), self.sockets.get(&other).cloned()) else { return };
+        for (leg, sockets) in [(one, second), (other, first)] {
+            if let Err(error) = self.shared.poller.rename(sockets.rtp.raw(), u64::from(leg.0)) {
+                self.out.events.push(Event::LegFailed { leg, text: error.to_string() });
+            }
+            self.sockets.insert(leg, sockets);
+        }
+    }
+
     /// What isn't a datagram: changes, units from Python and mixers, timers.
     fn turn(&mut self) {
         let shared = self.shared.clone();
@@ -119,6 +130,9 @@ impl Worker {
         std::mem::swap(&mut self.units, &mut shared.inbox.lock());
         let mut state = shared.state.lock();
         self.sockets.extend(state.opened.drain(..));
+        for (one, other) in state.exchanged.drain(..) {
+            self.exchange(one, other);
+        }
         shared.changed.store(false, Relaxed);
         // A panic here is ours and concerns no single leg (those are caught in the core).
         let units = &mut self.units;

@@ -64,13 +64,15 @@ fn peer_error(error: PeerError) -> PyErr {
 #[pyclass(module = "orbridge.codecs._engine", name = "Leg", frozen)]
 pub struct PyLeg {
     link: Link,
-    address: SocketAddr,
-    rtcp_port: u16,
+    address: Mutex<SocketAddr>,
+    /// Of a pair; otherwise RTCP uses the RTP port.
+    rtcp_port: Option<u16>,
 }
 
 impl PyLeg {
     pub fn new(engine: Arc<Engine>, leg: LegId, address: SocketAddr, rtcp_port: u16) -> PyLeg {
-        PyLeg { link: Link { engine, leg, closed: Arc::default() }, address, rtcp_port }
+        let rtcp_port = (rtcp_port != address.port()).then_some(rtcp_port);
+        PyLeg { link: Link { engine, leg, closed: Arc::default() }, address: Mutex::new(address), rtcp_port }
     }
 }
 
@@ -83,17 +85,34 @@ impl PyLeg {
 
     #[getter]
     fn host(&self) -> String {
-        self.address.ip().to_string()
+        self.address().ip().to_string()
     }
 
     #[getter]
     fn port(&self) -> u16 {
-        self.address.port()
+        self.address().port()
     }
 
     #[getter]
     fn rtcp_port(&self) -> u16 {
-        self.rtcp_port
+        self.rtcp_port.unwrap_or_else(|| self.address().port())
+    }
+
+    /// Swap the sockets of two legs.
+    fn exchange_sockets(&self, other: PyRef<'_, PyLeg>) -> PyResult<()> {
+        self.link.check()?;
+        other.link.check()?;
+        if self.link.leg == other.link.leg || !Arc::ptr_eq(&self.link.engine, &other.link.engine) {
+            return Err(value_error("sockets are exchanged between two legs of one engine"));
+        }
+        if self.rtcp_port.is_some() || other.rtcp_port.is_some() {
+            return Err(value_error("sockets are exchanged between legs with rtcp=\"mux\""));
+        }
+        let (ours, theirs) = (self.address(), other.address());
+        *self.address.lock() = theirs;
+        *other.address.lock() = ours;
+        self.link.engine.shared.exchange_sockets(self.link.leg, other.link.leg);
+        Ok(())
     }
 
     /// Where signalling says the peer is.
@@ -233,7 +252,7 @@ impl PyLeg {
         self.link.check()?;
         let leg = self.link.leg;
         let figures = self.link.with_core(py, |core, now| core.leg_figures(leg, now)).ok_or_else(|| closed("leg"))?;
-        report::leg(py, &figures, self.address)
+        report::leg(py, &figures, self.address())
     }
 
     /// Sends RTCP BYE, then closes.
@@ -246,11 +265,16 @@ impl PyLeg {
 }
 
 impl PyLeg {
+    fn address(&self) -> SocketAddr {
+        *self.address.lock()
+    }
+
     /// An address that this leg's socket can reach.
     fn peer(&self, host: &str, port: i64) -> PyResult<SocketAddr> {
         let address = SocketAddr::new(parse_host(host)?, self::port(port)?);
-        if address.is_ipv4() != self.address.is_ipv4() {
-            return Err(value_error(format!("{address} can't be reached from {}: IPv4 and IPv6 don't mix", self.address)));
+        let ours = self.address();
+        if address.is_ipv4() != ours.is_ipv4() {
+            return Err(value_error(format!("{address} can't be reached from {ours}: IPv4 and IPv6 don't mix")));
         }
         Ok(address)
     }
