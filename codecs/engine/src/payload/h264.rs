@@ -27,9 +27,10 @@ const F_NRI: u8 = 0xE0;
 /// A limit below this is raised to it, so that a silly `max-rcmd-nalu-size` can't cost a packet a byte.
 const MIN_PAYLOAD_BYTES: usize = 128;
 
-/// Whether this NAL unit type travels at all.
+/// Whether this NAL unit type travels at all. 0 and 24 to 31 are packet types here or unspecified: sent alone, such a
+/// NAL unit would be taken for an aggregate or a fragment.
 fn travels(kind: u8) -> bool {
-    kind != AUD && kind != FILLER
+    (1..STAP_A).contains(&kind) && kind != AUD && kind != FILLER
 }
 
 /// The packets of a picture. See `payload::Packetizer::plan`.

@@ -21,8 +21,16 @@ pub(super) enum Labels {
 
 pub(super) enum Session {
     /// Boxed, because the two take 1.7 kB that most legs, which are GCM, don't need.
-    Cm { key: Box<EncryptingKey>, salt: [u8; 14], auth: Box<hmac::Key>, rtp_tag: usize },
-    Gcm { key: LessSafeKey, salt: [u8; NONCE_LEN] },
+    Cm {
+        key: Box<EncryptingKey>,
+        salt: [u8; 14],
+        auth: Box<hmac::Key>,
+        rtp_tag: usize,
+    },
+    Gcm {
+        key: LessSafeKey,
+        salt: [u8; NONCE_LEN],
+    },
 }
 
 impl Session {

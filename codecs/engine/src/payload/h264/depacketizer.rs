@@ -130,7 +130,7 @@ impl Depacketizer {
     fn take(&mut self, payload: &[u8]) -> Result<(), PayloadError> {
         let (&first, rest) = payload.split_first().ok_or(PayloadError::Empty)?;
         match first & 0x1F {
-            1..=23 => self.take_nal(payload),
+            1..STAP_A => self.take_nal(payload),
             STAP_A => self.take_aggregate(rest),
             STAP_B => self.take_aggregate(rest.get(2..).ok_or(PayloadError::Truncated)?),
             FU_A => self.take_fragment(first, rest, 1),
@@ -162,7 +162,7 @@ impl Depacketizer {
             let (nal, after) = after.split_at_checked(len).ok_or(PayloadError::Truncated)?;
             match nal_type(nal) {
                 _ if nal.is_empty() => return Err(PayloadError::Empty),
-                1..=23 => self.take_nal(nal)?,
+                1..STAP_A => self.take_nal(nal)?,
                 kind => return Err(PayloadError::Unsupported(kind)),
             }
             rest = after;
@@ -176,6 +176,9 @@ impl Depacketizer {
         let body = rest.get(head..).ok_or(PayloadError::Truncated)?;
         let (start, end) = (header & 0x80 != 0, header & 0x40 != 0);
         if start {
+            if !(1..STAP_A).contains(&(header & 0x1F)) {
+                return Err(PayloadError::Unsupported(header & 0x1F));
+            }
             self.close_fragment();
             self.check_room(body.len() + 1)?;
             let first = indicator & F_NRI | header & 0x1F;

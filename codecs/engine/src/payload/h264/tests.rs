@@ -150,6 +150,8 @@ fn a_peers_nal_limit_is_kept_by_fragmenting_earlier() {
 fn a_unit_of_delimiters_alone_sends_nothing() {
     assert_eq!(payloads(&unit(&[&[AUD, 0xF0]]), &MODE_1), Vec::<Vec<u8>>::new());
     assert_eq!(payloads(&unit(&[]), &MODE_0), Vec::<Vec<u8>>::new());
+    // what would be read as a STAP-A
+    assert_eq!(payloads(&unit(&[&[24, 0, 1, 0x41], P_SLICE]), &MODE_1), [P_SLICE]);
 }
 
 #[test]
@@ -257,7 +259,7 @@ fn a_marker_on_every_slice_is_found_out() {
 
 #[test]
 fn malformed_packets_drop_their_picture_with_a_reason() {
-    let cases: [(&[u8], PayloadError); 9] = [
+    let cases: [(&[u8], PayloadError); 10] = [
         (&[], PayloadError::Empty),
         (&[24], PayloadError::Empty),
         (&[24, 0], PayloadError::Truncated),
@@ -266,6 +268,7 @@ fn malformed_packets_drop_their_picture_with_a_reason() {
         (&[24, 0, 1, 28], PayloadError::Unsupported(28)),
         (&[26, 0, 0, 0], PayloadError::Unsupported(26)),
         (&[0x7C], PayloadError::Truncated),
+        (&[0x7C, 0x80 | 24, 0, 1, 0x41], PayloadError::Unsupported(24)),
         (&[0x7C, 0x05, 1, 2], PayloadError::FragmentOrder),
     ];
     for (payload, why) in cases {
