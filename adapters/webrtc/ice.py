@@ -99,7 +99,7 @@ class Socket:
         self.leg.exchange_sockets(other.leg)
         self.leg, other.leg = other.leg, self.leg
         for each in (self, other):
-            each._bus.on_leg(each.leg.id, each._event)
+            self._bus.on_leg(each.leg.id, each._event)
 
     def _event(self, event: Event) -> None:
         if event[0] == "datagram":

@@ -135,6 +135,8 @@ class Peer:
     # what the sockets and generations report
 
     def leg_event(self, socket: Socket, event: Event) -> None:
+        if event[0] == "fault":
+            self._ended(CloseReason.FAULT, "a fault in the engine closed the media; it is in the log")
         if socket is not self._media:
             return
         if event[0] in ("silent", "heard"):

@@ -83,6 +83,11 @@ class Gateway:
         return list(self.adapter.sessions())
 
 
+async def _blank(_request: web.Request) -> web.Response:
+    """A page for a browser to stand on: same origin, a secure context on loopback."""
+    return web.Response(text="<!doctype html><title>blank</title>", content_type="text/html")
+
+
 @asynccontextmanager
 async def web_gateway(bus: Bus, media: Media | None = None) -> AsyncIterator[Gateway]:
     """A running one; every session is ended afterwards."""
@@ -90,6 +95,7 @@ async def web_gateway(bus: Bus, media: Media | None = None) -> AsyncIterator[Gat
     await gateway.adapter.start()
     application = web.Application(middlewares=[in_words])
     application.add_routes(list(gateway.adapter.routes()))
+    application.router.add_get("/blank", _blank)
     async with TestClient(TestServer(application)) as client:
         gateway.http = client
         try:
