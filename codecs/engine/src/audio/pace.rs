@@ -10,17 +10,18 @@ use super::TICK_NS;
 
 /// Over what `timing` says, for what the resampler looks ahead and a tick's own lateness.
 const MARGIN_NS: i64 = 4_000_000;
-/// The spread is followed up to here: with one step and the margin, 124 ms.
-const MOST_SPREAD_NS: i64 = 100_000_000;
-/// Error, s, to change of rate, 1 (20 s to halve it), and critically damped.
-const PROPORTION: f64 = 0.05;
+/// Error, s, to change of rate, 1 (it halves in 9 s), and critically damped.
+const PROPORTION: f64 = 0.08;
 const INTEGRAL: f64 = PROPORTION * PROPORTION / 4.0;
-/// Within 20 ms the pitch is off by less than 2 cents, which nobody hears; beyond, up to 5.
+/// Within 20 ms the pitch is off by less than 3 cents, which nobody hears; beyond, up to 5.
 const NEAR_S: f64 = 0.02;
 const MOST_CHANGE: f64 = 0.003;
 const FAR_PROPORTION: f64 = 0.1;
 /// Crystals are within 100 ppm; twice three of them and something to spare.
 const MOST_DRIFT: f64 = 600e-6;
+/// The proportional part alone holds the greatest drift with an error of this; a greater one comes from a target that
+/// has moved, and teaches nothing about the clock.
+const LEARNABLE_S: f64 = MOST_DRIFT / PROPORTION;
 const TICK_S: f64 = TICK_NS as f64 / 1e9;
 
 #[derive(Default)]
@@ -34,12 +35,12 @@ pub struct Pace {
 
 impl Pace {
     pub fn target(&self, timing: &Timing) -> i64 {
-        timing.base() + TICK_NS as i64 + MARGIN_NS + timing.spread().min(MOST_SPREAD_NS).max(self.extra)
+        timing.base() + TICK_NS as i64 + MARGIN_NS + timing.spread().max(self.extra)
     }
 
-    /// The offset that isn't exceeded for a unit that came too late to be played in time.
+    /// The offset that isn't exceeded for a unit that came too late to be played in time: 124 ms after the fastest.
     pub fn most(timing: &Timing) -> i64 {
-        timing.base() + TICK_NS as i64 + MARGIN_NS + MOST_SPREAD_NS
+        timing.base() + TICK_NS as i64 + MARGIN_NS + Timing::most_spread()
     }
 
     pub fn set_extra(&mut self, ns: i64) {
@@ -50,7 +51,7 @@ impl Pace {
     pub fn rate(&mut self, offset: i64, timing: &Timing, learn: bool) -> f64 {
         self.error = offset - self.target(timing);
         let error_s = self.error as f64 / 1e9;
-        if learn && error_s.abs() < 2.0 * NEAR_S {
+        if learn && error_s.abs() < LEARNABLE_S {
             self.drift = (self.drift + INTEGRAL * error_s * TICK_S).clamp(-MOST_DRIFT, MOST_DRIFT);
         }
         let near = PROPORTION * error_s.clamp(-NEAR_S, NEAR_S);

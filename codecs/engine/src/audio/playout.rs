@@ -13,7 +13,8 @@ use super::{RATE_HZ, STEP};
 use crate::unit::Ns;
 use std::collections::VecDeque;
 
-/// Made up at a time while nothing is there and while a gap is bridged.
+/// Made up at a time: while nothing is there as little as possible, since the next unit may come a moment later; but
+/// libopus conceals whole frames better.
 const STARVING_MS: usize = 10;
 const BRIDGING_MS: usize = 20;
 /// Opus' own concealment is trusted that long, then faded out over `FADE_MS`; in discontinuous transmission, where it
@@ -232,19 +233,9 @@ impl Playout {
     /// Leaves out what should have been played long ago.
     fn catch_up(&mut self, source: &mut Source, now: Ns) {
         let due = source.epoch.to_samples(now as i64 - self.pace.target(source.timing));
-        while let Some(front) = source.queue.front() {
-            if front.position + front.samples as i64 > due {
-                self.next = front.position.max(self.next);
-                self.seam = true;
-                break;
-            }
-            source.queue.pop_front();
-            source.counts.late += 1;
-        }
-        if source.queue.is_empty() {
-            self.stop();
-            self.start(due, source.epoch, source.timing, now);
-        }
+        self.line.shrink(self.line.ahead());
+        self.next = self.next.max(due);
+        self.seam = true;
         self.set_offset(source.epoch, now);
     }
 
@@ -256,7 +247,8 @@ impl Playout {
         }
         let rate = source.epoch.format.rate_hz;
         let Some(front) = source.queue.front() else {
-            return self.conceal(source.epoch, rate as usize * STARVING_MS / 1_000, Tail::Starved);
+            let ms = if matches!(source.epoch.decoder, Decoder::Opus(_)) { BRIDGING_MS } else { STARVING_MS };
+            return self.conceal(source.epoch, rate as usize * ms / 1_000, Tail::Starved);
         };
         let gap = front.position - self.next;
         if gap > i64::from(rate / TOLERANCE_PER_S) {
@@ -291,7 +283,6 @@ impl Playout {
         self.tail = Tail::Bridged;
         self.run = 0;
         source.counts.fec += 1;
-        self.loss += LOSS_WEIGHT;
     }
 
     /// Makes `count` samples up.
@@ -300,9 +291,6 @@ impl Playout {
         let rate = epoch.format.rate_hz;
         let fade = rate as usize * FADE_MS / 1_000;
         self.made_up |= !self.dtx && self.run < hold + fade;
-        if self.run == 0 && tail == Tail::Bridged {
-            self.loss += LOSS_WEIGHT;
-        }
         match &mut epoch.decoder {
             Decoder::Opus(_) if self.run >= hold + fade => {
                 self.line.grow(count);
@@ -355,6 +343,8 @@ impl Playout {
         self.line.cut(front.samples, skip);
         self.seam |= skip > 0 || self.repeater.running();
         self.fade_seam(kept, rate);
+        let lost = !self.dtx && front.position - self.real_end > i64::from(rate / TOLERANCE_PER_S);
+        self.loss += LOSS_WEIGHT * (f32::from(u8::from(lost)) - self.loss);
         self.next = front.position + front.samples as i64;
         self.real_end = self.next;
         self.tail = Tail::Real;
@@ -384,7 +374,6 @@ impl Playout {
 
     /// Waits for one packet more where packets get lost and carry their predecessors.
     fn wish_for_fec(&mut self, is_opus: bool, front: &Waiting, epoch: &Epoch) {
-        self.loss *= 1.0 - LOSS_WEIGHT;
         self.fec_proof = match is_opus && opus::has_fec(&front.unit.payload) {
             true => FEC_PROOF,
             false => self.fec_proof.saturating_sub(1),

@@ -9,6 +9,9 @@ const REMEMBERED: usize = 256;
 const MEMORY_NS: Ns = 10_000_000_000;
 /// The part of the units that is to come in time.
 const QUANTILE: f64 = 0.98;
+/// The spread is followed up to here. What is slower couldn't be waited for, and says nothing of what can: it is a
+/// stall.
+const MOST_SPREAD_NS: i64 = 100_000_000;
 /// A spread that was seen once is kept in mind: it halves in about 14 s.
 const FORGET_S: f64 = 20.0;
 /// Notes between two looks at the whole memory.
@@ -108,6 +111,7 @@ impl Timing {
         let fresh = self.seen.iter().filter(|(at, _)| now.saturating_sub(*at) <= MEMORY_NS);
         self.scratch.extend(fresh.map(|&(_, transit)| transit));
         let Some(&base) = self.scratch.iter().min() else { return };
+        self.scratch.retain(|transit| transit - base <= MOST_SPREAD_NS);
         let rank = ((self.scratch.len() - 1) as f64 * QUANTILE).ceil() as usize;
         let (_, &mut slow, _) = self.scratch.select_nth_unstable(rank);
         let spread = slow - base;
@@ -126,8 +130,12 @@ impl Timing {
         self.base
     }
 
-    /// How much more nearly all others need, ns.
+    /// How much more nearly all others need, ns; at most `most_spread`.
     pub fn spread(&self) -> i64 {
         self.spread
+    }
+
+    pub fn most_spread() -> i64 {
+        MOST_SPREAD_NS
     }
 }
