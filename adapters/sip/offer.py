@@ -226,12 +226,16 @@ def _with_own_types(found: Accepted, own: Sequence[sdp.Format]) -> Accepted:
 
 
 def _pair(offered: sdp.Description, answered: sdp.Description, slots: Sequence[Slot]) -> dict[int, int]:
-    """Our m-line -> the answer's: by place where the media agree, else the next of the same media and role."""
+    """Our m-line -> the answer's: by place where the media agree, else the next of the same media and role.
+
+    A line that says of itself that it is another one (RFC 4796) doesn't agree.
+    """
     roles = read_roles(answered.media)
     pairs = {
         index: index
         for index, (ours, theirs) in enumerate(zip(offered.media, answered.media, strict=False))
         if ours.kind == theirs.kind
+        and not (theirs.has("content") and roles[index] != (slots[index].kind, slots[index].role))
     }
     free = [index for index in range(len(answered.media)) if index not in pairs]
     for index, ours in enumerate(offered.media):

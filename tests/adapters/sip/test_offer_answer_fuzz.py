@@ -82,7 +82,7 @@ def check(agreed: Agreed, local: LocalMedia, policy: Policy) -> None:
         assert leg is not None
         assert 0 < line.remote_port < 65_536
         assert 0 < line.remote_rtcp_port < 65_536
-        assert line.pt in line.receives
+        assert line.pt in line.receives or line.pt == line.dtmf_receive
         assert all(0 <= pt <= 127 for pt in line.receives)
         assert line.packetization_mode in (0, 1)
         assert (line.codec.name == "H264") == (line.kind is Kind.VIDEO)

@@ -159,6 +159,13 @@ def test_numbers_of_its_own_for_sound(ours: Offer) -> None:
     assert sound.receives == {96: "OPUS", 111: "OPUS", 9: "G722", 8: "PCMA", 0: "PCMU"}
 
 
+def test_its_number_for_sound_is_ours_for_events(ours: Offer) -> None:
+    text = HEAD + "m=audio 1 RTP/AVP 101 96\r\na=rtpmap:101 G722/8000\r\na=rtpmap:96 telephone-event/8000\r\n"
+    sound = audio(apply_answer(ours, text + PICTURE, PLAIN))
+    assert (sound.pt, sound.dtmf_send, sound.dtmf_receive) == (101, 96, 101)
+    assert sound.receives == {111: "OPUS", 9: "G722", 8: "PCMA", 0: "PCMU"}
+
+
 def test_the_answerer_s_first_codec_counts(ours: Offer) -> None:
     sound = audio(apply_answer(ours, HEAD + "m=audio 1 RTP/AVP 0 9 8\r\n" + PICTURE, PLAIN))
     assert sound.codec.name == "PCMU"
@@ -206,9 +213,16 @@ def test_which_of_two_video_lines_in_another_place() -> None:
     ours = offer(replace(LOCAL, content=CONTENT), PLAIN)
     slides = PICTURE.replace("4002", "4010") + "a=content:slides\r\n"
     agreed = apply_answer(ours, HEAD + slides + SOUND + PICTURE + "a=content:main\r\n", PLAIN)
-    # m-line 0 isn't ours; m-line 2 stands where our content line stands.
     assert audio(agreed).remote_port == 4000
-    assert {one.remote_port for one in agreed.lines} == {4000, 4002, 4010}
+    assert video(agreed).remote_port == 4002
+    assert line(agreed, Kind.VIDEO, Role.CONTENT).remote_port == 4010
+
+
+def test_a_line_in_its_place_needs_no_name() -> None:
+    ours = offer(replace(LOCAL, content=CONTENT), PLAIN)
+    wrong = PICTURE.replace("4002", "4010") + "a=content:main\r\n"
+    agreed = apply_answer(ours, HEAD + SOUND + PICTURE + wrong, PLAIN)
+    assert line(agreed, Kind.VIDEO, Role.CONTENT).remote_port == 4010
 
 
 @pytest.mark.parametrize(
