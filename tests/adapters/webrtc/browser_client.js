@@ -52,27 +52,28 @@ class Client {
     return [...sdp.matchAll(/a=ice-(?:ufrag|pwd):\S+/g)].slice(0, 2).map((m) => m[0]).join('\r\n');
   }
 
-  async patch(match, rows) {
+  async patch(location, match, rows) {
     const headers = { ...this.headers, 'Content-Type': 'application/trickle-ice-sdpfrag', 'If-Match': match };
     const body = `${this.credentials()}\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n${rows.join('\r\n')}\r\n`;
-    const response = await fetch(this.location, { method: 'PATCH', headers, body });
+    const response = await fetch(location, { method: 'PATCH', headers, body });
     this.patches.push(response.status);
     return response;
   }
 
   async trickle() {
-    if (this.waiting.length) await this.patch(this.etag, this.waiting.splice(0));
+    if (this.waiting.length) await this.patch(this.location, this.etag, this.waiting.splice(0));
   }
 
   async restart() {
+    // Candidates of the new session wait until its ETag is known.
     const location = this.location;
     this.location = null;
     this.pc.restartIce();
     await this.pc.setLocalDescription(await this.pc.createOffer());
-    this.location = location;
-    const response = await this.patch('*', this.waiting.splice(0));
+    const response = await this.patch(location, '*', this.waiting.splice(0));
     if (response.status !== 200) throw new Error(`${response.status} ${await response.text()}`);
     this.etag = response.headers.get('ETag');
+    this.location = location;
     const fragment = await response.text();
     const find = (name) => fragment.match(new RegExp(`a=${name}:\\S+`))[0];
     this.answer = this.answer

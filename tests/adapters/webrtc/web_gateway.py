@@ -14,7 +14,8 @@ from orbridge.gateway.adapter import Admission, Context, Refused
 from orbridge.gateway.bus import Bus
 from orbridge.gateway.config import Config, Device, IceServer, Media
 from orbridge.gateway.http.problems import in_words
-from orbridge.gateway.routing import unique_name
+from orbridge.gateway.rooms.model import Rooms
+from orbridge.gateway.routing import Routing, unique_name
 from orbridge.gateway.session import CloseReason, Session, State
 
 # token -> (name, rights, room or * )
@@ -63,13 +64,15 @@ def authorise(request: web.Request, need: str, room: str | None) -> str:
 
 
 class Gateway:
-    def __init__(self, bus: Bus, media: Media | None = None) -> None:
+    def __init__(self, bus: Bus, media: Media | None = None, *, routed: bool = False) -> None:
         numbers = itertools.count(1)
+        config = Config(media=media or Media())
         self.router = OpenRooms()
+        self.routing = Routing(bus, Rooms(), config, time.monotonic_ns) if routed else None
         self.context = Context(
-            Config(media=media or Media()),
+            config,
             bus,
-            self.router,
+            self.routing or self.router,
             lambda kind: f"{kind}-{next(numbers)}",
             time.monotonic_ns,
             lambda reference: f'secret of "{reference}"',
@@ -89,9 +92,9 @@ async def _blank(_request: web.Request) -> web.Response:
 
 
 @asynccontextmanager
-async def web_gateway(bus: Bus, media: Media | None = None) -> AsyncIterator[Gateway]:
-    """A running one; every session is ended afterwards."""
-    gateway = Gateway(bus, media)
+async def web_gateway(bus: Bus, media: Media | None = None, *, routed: bool = False) -> AsyncIterator[Gateway]:
+    """A running one; every session is ended afterwards. ``routed``: with the real routing core, so that media flows."""
+    gateway = Gateway(bus, media, routed=routed)
     await gateway.adapter.start()
     application = web.Application(middlewares=[in_words])
     application.add_routes(list(gateway.adapter.routes()))
@@ -102,6 +105,8 @@ async def web_gateway(bus: Bus, media: Media | None = None) -> AsyncIterator[Gat
             yield gateway
         finally:
             await gateway.adapter.stop(5)
+            if gateway.routing is not None:
+                gateway.routing.close()
 
 
 ICE_SERVERS = [
