@@ -272,6 +272,12 @@ fn check_frame(codec: Codec, frame: Frame, packing: &Packing) {
     Packetizer::default().plan(&unit, packing, &mut pieces).unwrap();
     let mut depacketizer = Depacketizer::new(codec).unwrap();
     let mut out = Vec::new();
+    if codec == Codec::H264 {
+        // a first picture that doesn't begin at its top would be taken for the rest of one
+        let idr = [0x65, 0x88, 0x84, 0x00];
+        depacketizer.push(&Input { timestamp: 0, marker: true, gap: false, arrival: 0, payload: &idr }, &mut out);
+        assert!(matches!(out.pop(), Some(Finished::Frame(frame)) if frame.keyframe));
+    }
     for piece in &pieces {
         let mut payload = Vec::new();
         piece.write(&unit, &mut payload);

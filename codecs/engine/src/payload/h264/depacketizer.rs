@@ -29,7 +29,7 @@ pub struct Depacketizer {
     fragment: Option<usize>,
     /// The open picture was dropped; the rest of it is passed over.
     dropping: bool,
-    /// A packet before the open picture was lost: its own beginning may be missing.
+    /// A packet before the open picture was lost, or it is the first one heard: its own beginning may be missing.
     after_gap: bool,
     /// The next frame follows the previous one.
     contiguous: bool,
@@ -47,7 +47,7 @@ impl Default for Depacketizer {
             nals: Vec::new(),
             fragment: None,
             dropping: false,
-            after_gap: false,
+            after_gap: true,
             contiguous: true,
             ended: None,
             markers_lie: false,

@@ -242,6 +242,15 @@ fn a_gap_between_pictures_drops_none_that_begins_at_its_top() {
 }
 
 #[test]
+fn whoever_joins_within_a_picture_waits_for_the_next() {
+    let mut source = Source::default();
+    source.packet(0, true, false, LOWER_SLICE).packet(3000, true, false, IDR_SLICE);
+    let out = source.taken();
+    assert_eq!(out[0], dropped(0, PayloadError::Incomplete));
+    assert!(matches!(&out[1], Finished::Frame(frame) if frame.keyframe && frame.timestamp == 3000));
+}
+
+#[test]
 fn a_marker_on_every_slice_is_found_out() {
     let mut source = Source::default();
     for timestamp in [0, 3000, 6000] {
