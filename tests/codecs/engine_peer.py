@@ -117,7 +117,8 @@ class Peer:
 
     def receive_datagrams(self, wait_s: float, enough: Callable[[list[bytes]], bool] | None = None) -> list[bytes]:
         """Whatever comes within ``wait_s``, decrypted; RTCP is put into ``self.rtcp``."""
-        deadline, got = time.monotonic() + wait_s, []
+        deadline = time.monotonic() + wait_s
+        got: list[bytes] = []
         while not (enough and enough(got)):
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([self.socket], [], [], left)[0]:

@@ -74,7 +74,8 @@ impl MixerThreads {
     /// Puts a new mixer on the thread that has fewest.
     pub fn open(&self, queue: QueueId, label: &str) -> io::Result<Arc<Cell>> {
         let inner = Inner { mixer: Mixer::new(), inputs: Vec::new(), outputs: Vec::new(), ticks: 0, fed: false };
-        let cell = Arc::new(Cell { queue, label: label.to_owned(), inner: Mutex::new(inner), closed: AtomicBool::new(false) });
+        let cell =
+            Arc::new(Cell { queue, label: label.to_owned(), inner: Mutex::new(inner), closed: AtomicBool::new(false) });
         let mut workers = self.workers.lock();
         let limit = std::thread::available_parallelism().map_or(1, usize::from).min(MAX_THREADS);
         let least = workers.iter().map(|worker| worker.list.cells.lock().len()).min();

@@ -36,7 +36,7 @@ impl<K: Copy + Ord + Hash> Timers<K> {
         }
     }
 
-    pub fn next(&mut self) -> Option<Ns> {
+    pub fn first(&mut self) -> Option<Ns> {
         while let Some(&Reverse((when, key))) = self.heap.peek() {
             if self.due.get(&key) == Some(&when) {
                 return Some(when);
@@ -48,7 +48,7 @@ impl<K: Copy + Ord + Hash> Timers<K> {
 
     /// A key that is due; it must be armed again.
     pub fn pop(&mut self, now: Ns) -> Option<K> {
-        if self.next()? > now {
+        if self.first()? > now {
             return None;
         }
         let Reverse((_, key)) = self.heap.pop()?;
@@ -70,11 +70,11 @@ mod tests {
         timers.at(2, 35);
         timers.at(3, 10);
         timers.cancel(3);
-        assert_eq!(timers.next(), Some(30));
+        assert_eq!(timers.first(), Some(30));
         assert_eq!(timers.pop(29), None);
         assert_eq!((timers.pop(100), timers.pop(100), timers.pop(100)), (Some(1), Some(2), None));
         timers.at(1, 60);
-        assert_eq!(timers.next(), Some(60));
+        assert_eq!(timers.first(), Some(60));
     }
 
     #[test]

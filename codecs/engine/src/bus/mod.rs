@@ -89,7 +89,14 @@ pub struct Handed {
 }
 
 impl Bus {
-    pub fn publish(&mut self, id: u32, name: &str, cache_limit: Ns, cache_bytes: usize, now: Ns) -> Result<(), BusError> {
+    pub fn publish(
+        &mut self,
+        id: u32,
+        name: &str,
+        cache_limit: Ns,
+        cache_bytes: usize,
+        now: Ns,
+    ) -> Result<(), BusError> {
         if !(1..=MAX_NAME_CHARS).contains(&name.chars().count()) {
             return Err(BusError::BadName);
         }
@@ -102,7 +109,15 @@ impl Bus {
         Ok(())
     }
 
-    pub fn add_track(&mut self, stream: u32, id: TrackId, video: bool, codec: Codec, clock_hz: u32, channels: u8) -> Result<(), BusError> {
+    pub fn add_track(
+        &mut self,
+        stream: u32,
+        id: TrackId,
+        video: bool,
+        codec: Codec,
+        clock_hz: u32,
+        channels: u8,
+    ) -> Result<(), BusError> {
         let stream = self.streams.get_mut(&stream).ok_or(BusError::NoStream)?;
         if codec.is_video() != video {
             return Err(BusError::KindDiffers { codec, video });

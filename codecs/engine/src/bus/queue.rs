@@ -121,7 +121,12 @@ impl UnitQueue {
 
     /// Age of the oldest unit.
     pub fn age(&self, now: Ns) -> Ns {
-        self.lanes.iter().filter_map(|lane| lane.units.front()).map(|entry| now.saturating_sub(entry.at)).max().unwrap_or(0)
+        self.lanes
+            .iter()
+            .filter_map(|lane| lane.units.front())
+            .map(|entry| now.saturating_sub(entry.at))
+            .max()
+            .unwrap_or(0)
     }
 
     pub fn push(&mut self, unit: &UnitRef, now: Ns) -> Pushed {

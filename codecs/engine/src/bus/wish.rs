@@ -98,7 +98,10 @@ mod tests {
     #[test]
     fn is_forgotten_when_nobody_watches() {
         let mut wish = Wish::default();
-        let attempts: u32 = (0..60_000).filter_map(|ms| if ms == 0 { wish.want(0, false) } else { wish.poll(ms * MS, false) }).max().unwrap();
+        let attempts: u32 = (0..60_000)
+            .filter_map(|ms| if ms == 0 { wish.want(0, false) } else { wish.poll(ms * MS, false) })
+            .max()
+            .unwrap();
         assert_eq!((attempts, wish.next()), (ATTEMPTS_UNWATCHED, None));
     }
 }

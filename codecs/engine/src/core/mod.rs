@@ -125,12 +125,15 @@ impl Core {
     }
 
     pub fn next_wake(&mut self) -> Option<Ns> {
-        self.timers.next()
+        self.timers.first()
     }
 
     /// Somebody has to send, tell or close something.
     pub fn has_output(&self) -> bool {
-        !self.out.datagrams.is_empty() || !self.out.events.is_empty() || !self.closed.is_empty() || !self.wakes.is_empty()
+        !self.out.datagrams.is_empty()
+            || !self.out.events.is_empty()
+            || !self.closed.is_empty()
+            || !self.wakes.is_empty()
     }
 
     /// Every leg says goodbye.

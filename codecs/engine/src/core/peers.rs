@@ -14,9 +14,14 @@ pub enum PeerError {
     Leg(LegError),
     Bus(BusError),
     /// A payload type of the other kind than the track's.
-    Kind { video: bool },
+    Kind {
+        video: bool,
+    },
     /// The track carries another codec than the sender sends.
-    CodecDiffers { track: Codec, sender: Codec },
+    CodecDiffers {
+        track: Codec,
+        sender: Codec,
+    },
 }
 
 impl std::fmt::Display for PeerError {
@@ -43,7 +48,9 @@ impl Core {
         config.clock_hz = track.clock_hz;
         let (id, target) = (ReceiverId(self.new_id()), config.track);
         config.id = id;
-        self.with_leg(leg, now, |leg, _| leg.add_receiver(config, now)).ok_or(PeerError::Closed)?.map_err(PeerError::Leg)?;
+        self.with_leg(leg, now, |leg, _| leg.add_receiver(config, now))
+            .ok_or(PeerError::Closed)?
+            .map_err(PeerError::Leg)?;
         if let Some(slot) = self.legs.get_mut(&leg) {
             slot.receivers.push(id);
         }
@@ -54,12 +61,20 @@ impl Core {
         Ok(id)
     }
 
-    pub fn set_payload_types(&mut self, leg: LegId, id: ReceiverId, types: PayloadTypes, now: Ns) -> Result<(), PeerError> {
+    pub fn set_payload_types(
+        &mut self,
+        leg: LegId,
+        id: ReceiverId,
+        types: PayloadTypes,
+        now: Ns,
+    ) -> Result<(), PeerError> {
         let &(_, track) = self.receivers.get(&id).ok_or(PeerError::Closed)?;
         if let Ok(track) = self.bus.track(track) {
             check_kind(&types, track.video)?;
         }
-        self.with_leg(leg, now, |leg, _| leg.set_payload_types(id, types)).ok_or(PeerError::Closed)?.map_err(PeerError::Leg)
+        self.with_leg(leg, now, |leg, _| leg.set_payload_types(id, types))
+            .ok_or(PeerError::Closed)?
+            .map_err(PeerError::Leg)
     }
 
     pub fn remove_receiver(&mut self, leg: LegId, id: ReceiverId, now: Ns) {
@@ -75,7 +90,9 @@ impl Core {
         let id = SenderId(self.new_id());
         config.id = id;
         let codec = config.codec.codec;
-        self.with_leg(leg, now, |leg, _| leg.add_sender(config, now)).ok_or(PeerError::Closed)?.map_err(PeerError::Leg)?;
+        self.with_leg(leg, now, |leg, _| leg.add_sender(config, now))
+            .ok_or(PeerError::Closed)?
+            .map_err(PeerError::Leg)?;
         if let Some(slot) = self.legs.get_mut(&leg) {
             slot.senders.push(id);
         }
@@ -84,7 +101,9 @@ impl Core {
     }
 
     pub fn set_codec(&mut self, leg: LegId, id: SenderId, codec: SenderCodec, now: Ns) -> Result<(), PeerError> {
-        self.with_leg(leg, now, |leg, _| leg.set_codec(id, codec, now)).ok_or(PeerError::Closed)?.map_err(PeerError::Leg)?;
+        self.with_leg(leg, now, |leg, _| leg.set_codec(id, codec, now))
+            .ok_or(PeerError::Closed)?
+            .map_err(PeerError::Leg)?;
         if let Some(selection) = self.senders.get_mut(&id) {
             selection.codec = codec.codec;
         }

@@ -31,7 +31,13 @@ pub(super) const LATE: Ns = 150_000_000;
 
 impl Core {
     /// A new stream; its number.
-    pub fn publish_stream(&mut self, name: &str, cache_limit: Ns, cache_bytes: usize, now: Ns) -> Result<u32, BusError> {
+    pub fn publish_stream(
+        &mut self,
+        name: &str,
+        cache_limit: Ns,
+        cache_bytes: usize,
+        now: Ns,
+    ) -> Result<u32, BusError> {
         let id = self.new_id();
         self.bus.publish(id, name, cache_limit, cache_bytes, now)?;
         Ok(id)
@@ -89,7 +95,13 @@ impl Core {
     }
 
     /// A reader of these tracks. `limit`: nanoseconds and bytes; `wake_every`: None for who comes by itself.
-    pub fn subscribe(&mut self, tracks: &[TrackId], limit: (Ns, usize), wake_every: Option<Ns>, now: Ns) -> Result<QueueId, BusError> {
+    pub fn subscribe(
+        &mut self,
+        tracks: &[TrackId],
+        limit: (Ns, usize),
+        wake_every: Option<Ns>,
+        now: Ns,
+    ) -> Result<QueueId, BusError> {
         for &track in tracks {
             self.bus.track(track)?;
         }

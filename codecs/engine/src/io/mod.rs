@@ -99,7 +99,13 @@ impl Engine {
     pub fn start(config: &Config) -> io::Result<Engine> {
         let (low, high) = config.udp_ports;
         let shared = Arc::new(Shared {
-            state: Mutex::new(State { core: Core::new(random()), opened: Vec::new(), exchanged: Vec::new(), wakes_at: None, signals: IdMap::default() }),
+            state: Mutex::new(State {
+                core: Core::new(random()),
+                opened: Vec::new(),
+                exchanged: Vec::new(),
+                wakes_at: None,
+                signals: IdMap::default(),
+            }),
             inbox: Mutex::default(),
             ports: Mutex::new(Ports::new(low, high, random())),
             events: Events::new()?,
@@ -225,7 +231,8 @@ impl Shared {
         let bind = |port| Socket::bind(SocketAddr::new(host, port), self.receive_buffer_bytes, dscp);
         let mut found = None;
         for port in ports.candidates(pair, now) {
-            let both = bind(port).and_then(|rtp| Ok(Sockets { rtp, rtcp: if pair { Some(bind(port + 1)?) } else { None } }));
+            let both =
+                bind(port).and_then(|rtp| Ok(Sockets { rtp, rtcp: if pair { Some(bind(port + 1)?) } else { None } }));
             match both {
                 Ok(sockets) => {
                     found = Some((port, sockets));
@@ -236,7 +243,8 @@ impl Shared {
                 Err(error) => return Err(error),
             }
         }
-        let (port, sockets) = found.ok_or_else(|| io::Error::new(io::ErrorKind::AddrInUse, "no UDP port of udp_ports is free"))?;
+        let (port, sockets) =
+            found.ok_or_else(|| io::Error::new(io::ErrorKind::AddrInUse, "no UDP port of udp_ports is free"))?;
         ports.take(port, pair);
         Ok(sockets)
     }
@@ -251,7 +259,13 @@ impl Shared {
     }
 
     /// A reader of these tracks whose signal is raised when its queue has something. `limit`: nanoseconds and bytes.
-    pub fn subscribe(&self, tracks: &[TrackId], limit: (Ns, usize), wake_every: Ns, signal: &Arc<Signal>) -> Result<QueueId, BusError> {
+    pub fn subscribe(
+        &self,
+        tracks: &[TrackId],
+        limit: (Ns, usize),
+        wake_every: Ns,
+        signal: &Arc<Signal>,
+    ) -> Result<QueueId, BusError> {
         let mut state = self.state.lock();
         let id = state.core.subscribe(tracks, limit, Some(wake_every), poll::now())?;
         state.signals.insert(id, signal.clone());

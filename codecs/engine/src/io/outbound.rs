@@ -95,12 +95,20 @@ impl Outbound {
             let mut first = 0;
             while at < messages {
                 // SAFETY: headers `at..messages` point into our vectors and into `bytes`, all alive and unmoved.
-                let done = unsafe { libc::sendmmsg(fd, self.headers[at..].as_mut_ptr(), (messages - at) as u32, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
+                let done = unsafe {
+                    libc::sendmmsg(
+                        fd,
+                        self.headers[at..].as_mut_ptr(),
+                        (messages - at) as u32,
+                        libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+                    )
+                };
                 sent.calls += 1;
                 if done > 0 {
                     for segments in &self.segments[at..at + done as usize] {
                         sent.packets += *segments as u64;
-                        sent.bytes += run[first..first + segments].iter().map(|datagram| datagram.len as u64).sum::<u64>();
+                        sent.bytes +=
+                            run[first..first + segments].iter().map(|datagram| datagram.len as u64).sum::<u64>();
                         first += segments;
                     }
                     at += done as usize;
@@ -142,7 +150,8 @@ impl Outbound {
             let (start, len) = (group[0].start, group.iter().map(|datagram| datagram.len).sum::<usize>());
             let (address, address_len) = to_sockaddr(group[0].to);
             self.addresses[messages] = address;
-            self.vectors[messages] = libc::iovec { iov_base: bytes[start..start + len].as_ptr().cast_mut().cast(), iov_len: len };
+            self.vectors[messages] =
+                libc::iovec { iov_base: bytes[start..start + len].as_ptr().cast_mut().cast(), iov_len: len };
             self.segments[messages] = segments;
             let header = &mut self.headers[messages].msg_hdr;
             header.msg_name = (&raw mut self.addresses[messages]).cast();
@@ -233,12 +242,16 @@ mod tests {
     fn what_is_sent_arrives_whole_with_and_without_gso() {
         for local in ["127.0.0.1:0", "[::1]:0"] {
             for gso in [true, false] {
-                let bound = |port| Socket::bind(format!("{}{port}", &local[..local.len() - 1]).parse().unwrap(), 1 << 20, 46).unwrap();
+                let bound = |port| {
+                    Socket::bind(format!("{}{port}", &local[..local.len() - 1]).parse().unwrap(), 1 << 20, 46).unwrap()
+                };
                 // Ports far from those of the tests in Python.
                 let (a, b) = (bound(21_290), bound(21_291));
-                let lens: Vec<usize> = (0..150).map(|k| if k % 11 == 10 { 700 } else { 1212 }).chain([40_000]).collect();
+                let lens: Vec<usize> =
+                    (0..150).map(|k| if k % 11 == 10 { 700 } else { 1212 }).chain([40_000]).collect();
                 let (datagrams, bytes) = lengths(&lens, b.local);
-                let sent = Outbound::new(gso).send(&datagrams, &bytes, |_, _| Some(a.raw()), |_, error| panic!("{error}"));
+                let sent =
+                    Outbound::new(gso).send(&datagrams, &bytes, |_, _| Some(a.raw()), |_, error| panic!("{error}"));
                 assert_eq!((sent.packets, sent.dropped, sent.bytes), (151, 0, bytes.len() as u64));
                 assert_eq!(sent.calls > 2, !gso);
                 let mut inbound = Inbound::new(32);

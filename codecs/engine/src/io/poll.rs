@@ -59,7 +59,8 @@ impl Poller {
     /// Waits until something is readable or `timeout` nanoseconds passed; None: for ever.
     pub fn wait(&self, events: &mut [libc::epoll_event], timeout: Option<Ns>) -> io::Result<usize> {
         let got = if self.precise.load(Ordering::Relaxed) {
-            let time = timeout.map(|ns| libc::timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 });
+            let time = timeout
+                .map(|ns| libc::timespec { tv_sec: (ns / 1_000_000_000) as i64, tv_nsec: (ns % 1_000_000_000) as i64 });
             let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
             // SAFETY: `events` and `time` live through the call; no signal mask is given.
             unsafe {

@@ -32,8 +32,10 @@ impl Ports {
         let order = || (self.next..self.slots.len()).chain(0..self.next);
         let fresh = order().filter(move |&at| self.closed_at(at, pair, now) == Some(0));
         let rested = std::iter::once_with(move || {
-            let mut rested: Vec<(Ns, usize)> =
-                order().filter_map(|at| Some((self.closed_at(at, pair, now)?, at))).filter(|&(closed, _)| closed > 0).collect();
+            let mut rested: Vec<(Ns, usize)> = order()
+                .filter_map(|at| Some((self.closed_at(at, pair, now)?, at)))
+                .filter(|&(closed, _)| closed > 0)
+                .collect();
             rested.sort_by_key(|&(closed, _)| closed);
             rested.into_iter().map(|(_, at)| at)
         });

@@ -117,7 +117,8 @@ const STRIDE: usize = MAX_DATAGRAM + 1 + 1600;
 impl Inbound {
     pub fn new(capacity: usize) -> Inbound {
         // SAFETY: all-zero is valid for these C structs.
-        let (mut addresses, zero): (Vec<libc::sockaddr_storage>, libc::mmsghdr) = unsafe { (vec![zeroed(); capacity], zeroed()) };
+        let (mut addresses, zero): (Vec<libc::sockaddr_storage>, libc::mmsghdr) =
+            unsafe { (vec![zeroed(); capacity], zeroed()) };
         let mut bytes = vec![0u8; capacity * STRIDE];
         let mut vectors: Vec<libc::iovec> = bytes
             .chunks_exact_mut(STRIDE)
@@ -145,7 +146,9 @@ impl Inbound {
         }
         let capacity = self.headers.len() as u32;
         // SAFETY: every header points into `bytes`, `_vectors` and `addresses`, which are never resized.
-        let got = unsafe { libc::recvmmsg(socket, self.headers.as_mut_ptr(), capacity, libc::MSG_DONTWAIT, std::ptr::null_mut()) };
+        let got = unsafe {
+            libc::recvmmsg(socket, self.headers.as_mut_ptr(), capacity, libc::MSG_DONTWAIT, std::ptr::null_mut())
+        };
         if got < 0 {
             return Err(io::Error::last_os_error());
         }

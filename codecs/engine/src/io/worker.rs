@@ -114,7 +114,9 @@ impl Worker {
 
     /// Swaps two legs' sockets; nothing happens when one of them has closed meanwhile.
     fn exchange(&mut self, one: LegId, other: LegId) {
-        let (Some(first), Some(second)) = (self.sockets.get(&one).cloned(), self.sockets.get(&other).cloned()) else { return };
+        let (Some(first), Some(second)) = (self.sockets.get(&one).cloned(), self.sockets.get(&other).cloned()) else {
+            return;
+        };
         for (leg, sockets) in [(one, second), (other, first)] {
             if let Err(error) = self.shared.poller.rename(sockets.rtp.raw(), u64::from(leg.0)) {
                 self.out.events.push(Event::LegFailed { leg, text: error.to_string() });
@@ -194,7 +196,8 @@ impl Worker {
             })
         };
         let mut failures = Vec::new();
-        let sent = self.outbound.send(&self.out.datagrams, &self.out.bytes, find, |leg, error| failures.push((leg, error)));
+        let sent =
+            self.outbound.send(&self.out.datagrams, &self.out.bytes, find, |leg, error| failures.push((leg, error)));
         self.out.bytes.clear();
         self.out.datagrams.clear();
         let counters = &self.shared.counters;

@@ -45,7 +45,11 @@ pub fn parse_codec(name: &str) -> PyResult<Codec> {
     Codec::from_name(name).ok_or_else(|| value_error(format!("codec {name:?} is not known to the engine")))
 }
 
-pub fn payload_types(types: HashMap<i64, String>, rtx: Option<HashMap<i64, i64>>, dtmf_pt: Option<i64>) -> PyResult<PayloadTypes> {
+pub fn payload_types(
+    types: HashMap<i64, String>,
+    rtx: Option<HashMap<i64, i64>>,
+    dtmf_pt: Option<i64>,
+) -> PyResult<PayloadTypes> {
     let mut codecs = Vec::with_capacity(types.len());
     for (pt, name) in types {
         codecs.push((narrow("payload type", pt)?, parse_codec(&name)?));

@@ -56,7 +56,8 @@ impl PyPublisher {
         let kind = parse_kind(kind)?;
         let codec = parse_codec(codec)?;
         let new = NewTrack { kind, codec, clock_hz, channels };
-        let id = py.detach(|| self.engine.shared.with_core(|core, _| core.add_track(self.id, new))).map_err(value_error)?;
+        let id =
+            py.detach(|| self.engine.shared.with_core(|core, _| core.add_track(self.id, new))).map_err(value_error)?;
         self.tracks.lock().insert(id.0, codec);
         Ok(id.0)
     }
@@ -74,9 +75,22 @@ impl PyPublisher {
     /// One access unit from Python.
     #[pyo3(signature = (track_id, pts, payload, *, dts = None, keyframe = true, capture_ns = 0))]
     #[allow(clippy::too_many_arguments)]
-    fn write(&self, py: Python<'_>, track_id: u32, pts: i64, payload: &[u8], dts: Option<i64>, keyframe: bool, capture_ns: u64) -> PyResult<()> {
+    fn write(
+        &self,
+        py: Python<'_>,
+        track_id: u32,
+        pts: i64,
+        payload: &[u8],
+        dts: Option<i64>,
+        keyframe: bool,
+        capture_ns: u64,
+    ) -> PyResult<()> {
         self.check()?;
-        let codec = *self.tracks.lock().get(&track_id).ok_or_else(|| value_error(format!("track {track_id} isn't this publisher's")))?;
+        let codec = *self
+            .tracks
+            .lock()
+            .get(&track_id)
+            .ok_or_else(|| value_error(format!("track {track_id} isn't this publisher's")))?;
         if pts < 0 || dts.is_some_and(|dts| dts < 0) {
             return Err(value_error("pts and dts are never negative"));
         }
@@ -122,7 +136,13 @@ pub struct PySubscription {
 }
 
 impl PySubscription {
-    pub fn open(engine: Arc<Engine>, tracks: &[TrackId], queue_ms: u64, queue_bytes: usize, wake_ms: u64) -> PyResult<PySubscription> {
+    pub fn open(
+        engine: Arc<Engine>,
+        tracks: &[TrackId],
+        queue_ms: u64,
+        queue_bytes: usize,
+        wake_ms: u64,
+    ) -> PyResult<PySubscription> {
         let signal = Arc::new(Signal::new()?);
         let limit = (queue_ms * 1_000_000, queue_bytes);
         let id = engine.shared.subscribe(tracks, limit, wake_ms * 1_000_000, &signal).map_err(value_error)?;
@@ -169,7 +189,11 @@ impl PySubscription {
     #[getter]
     fn ended(&self, py: Python<'_>) -> bool {
         self.check().is_err()
-            || py.detach(|| self.engine.shared.with_core(|core, _| core.bus.reader(self.id).is_none_or(|reader| reader.queue.ended())))
+            || py.detach(|| {
+                self.engine
+                    .shared
+                    .with_core(|core, _| core.bus.reader(self.id).is_none_or(|reader| reader.queue.ended()))
+            })
     }
 
     /// tracks, queued_units, queued_bytes, queue_ms, taken, dropped.

@@ -37,7 +37,9 @@ impl PyEngine {
     fn new(py: Python<'_>, udp_ports: (i64, i64), gso: bool, receive_buffer_bytes: i64) -> PyResult<PyEngine> {
         let (low, high) = udp_ports;
         if low < 1024 || low >= high || high > 65_535 {
-            return Err(value_error(format!("udp_ports ({low}, {high}) must be two ports from 1024 up, the lower first")));
+            return Err(value_error(format!(
+                "udp_ports ({low}, {high}) must be two ports from 1024 up, the lower first"
+            )));
         }
         let buffer = within("receive_buffer_bytes", receive_buffer_bytes, 65_536, 1 << 30)?;
         let config = Config { udp_ports: (low as u16, high as u16), gso, receive_buffer_bytes: buffer as u32 };
@@ -61,7 +63,17 @@ impl PyEngine {
     /// Bind a UDP socket, or a pair, on a free port.
     #[pyo3(signature = (host, *, rtcp = "mux", secure = false, learn = true, silence_ms = 5000, dscp = 0, label = ""))]
     #[allow(clippy::too_many_arguments)]
-    fn open_leg(&self, py: Python<'_>, host: &str, rtcp: &str, secure: bool, learn: bool, silence_ms: i64, dscp: i64, label: &str) -> PyResult<PyLeg> {
+    fn open_leg(
+        &self,
+        py: Python<'_>,
+        host: &str,
+        rtcp: &str,
+        secure: bool,
+        learn: bool,
+        silence_ms: i64,
+        dscp: i64,
+        label: &str,
+    ) -> PyResult<PyLeg> {
         self.check()?;
         let address = parse_host(host)?;
         let pair = match rtcp {
@@ -74,8 +86,11 @@ impl PyEngine {
         let unix_offset_ns = poll::unix_offset();
         let config = LegConfig { secure, learn, silence_ms, rtcp_mux: !pair, label: label.to_owned(), unix_offset_ns };
         let shared = &self.engine.shared;
-        let (id, rtp, rtcp) =
-            py.detach(|| shared.open_sockets(address, pair, dscp, |core, _, _, now| Ok::<LegId, std::io::Error>(core.open_leg(config, now))))?;
+        let (id, rtp, rtcp) = py.detach(|| {
+            shared.open_sockets(address, pair, dscp, |core, _, _, now| {
+                Ok::<LegId, std::io::Error>(core.open_leg(config, now))
+            })
+        })?;
         Ok(PyLeg::new(self.engine.clone(), id, rtp, rtcp.unwrap_or(rtp).port()))
     }
 
@@ -85,7 +100,11 @@ impl PyEngine {
         self.check()?;
         let cache_ms = within("cache_ms", cache_ms, 0, 120_000)?;
         let cache_bytes = within("cache_bytes", cache_bytes, 0, 1 << 30)? as usize;
-        let opened = py.detach(|| self.engine.shared.with_core(|core, now| core.publish_stream(stream, cache_ms * 1_000_000, cache_bytes, now)));
+        let opened = py.detach(|| {
+            self.engine
+                .shared
+                .with_core(|core, now| core.publish_stream(stream, cache_ms * 1_000_000, cache_bytes, now))
+        });
         Ok(PyPublisher::new(self.engine.clone(), opened.map_err(value_error)?, stream.to_owned()))
     }
 
@@ -104,7 +123,14 @@ impl PyEngine {
 
     /// Units of these tracks for Python.
     #[pyo3(signature = (track_ids, *, queue_ms = 2000, queue_bytes = 4_194_304, wake_ms = 20))]
-    fn subscribe(&self, py: Python<'_>, track_ids: Vec<u32>, queue_ms: i64, queue_bytes: i64, wake_ms: i64) -> PyResult<PySubscription> {
+    fn subscribe(
+        &self,
+        py: Python<'_>,
+        track_ids: Vec<u32>,
+        queue_ms: i64,
+        queue_bytes: i64,
+        wake_ms: i64,
+    ) -> PyResult<PySubscription> {
         self.check()?;
         let queue_ms = within("queue_ms", queue_ms, 10, 600_000)?;
         let queue_bytes = within("queue_bytes", queue_bytes, 1024, 1 << 30)? as usize;
@@ -126,14 +152,16 @@ impl PyEngine {
     /// Ask a track's source for a key frame.
     fn want_keyframe(&self, py: Python<'_>, track_id: u32) -> PyResult<()> {
         self.check()?;
-        py.detach(|| self.engine.shared.with_core(|core, now| core.want_keyframe(TrackId(track_id), now))).map_err(value_error)
+        py.detach(|| self.engine.shared.with_core(|core, now| core.want_keyframe(TrackId(track_id), now)))
+            .map_err(value_error)
     }
 
     /// SPS and PPS known from signalling.
     fn set_parameter_sets(&self, py: Python<'_>, track_id: u32, nals: Vec<Bound<'_, PyBytes>>) -> PyResult<()> {
         self.check()?;
         let nals: Vec<Vec<u8>> = nals.iter().map(|nal| nal.as_bytes().to_vec()).collect();
-        py.detach(|| self.engine.shared.with_core(|core, _| core.set_parameter_sets(TrackId(track_id), &nals))).map_err(value_error)
+        py.detach(|| self.engine.shared.with_core(|core, _| core.set_parameter_sets(TrackId(track_id), &nals)))
+            .map_err(value_error)
     }
 
     /// Totals.

@@ -21,7 +21,9 @@ pub fn to_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
         Event::Datagram { leg, bytes, from } => {
             ("datagram", leg.0, PyBytes::new(py, &bytes), from.ip().to_string(), from.port()).into_bound_py_any(py)
         }
-        Event::PeerLocked { leg, peer } => ("peer_locked", leg.0, peer.ip().to_string(), peer.port()).into_bound_py_any(py),
+        Event::PeerLocked { leg, peer } => {
+            ("peer_locked", leg.0, peer.ip().to_string(), peer.port()).into_bound_py_any(py)
+        }
         Event::Silent { leg, ms } => ("silent", leg.0, ms).into_bound_py_any(py),
         Event::Heard { leg, ms } => ("heard", leg.0, ms).into_bound_py_any(py),
         Event::Bye { leg, ssrc } => ("bye", leg.0, ssrc).into_bound_py_any(py),
@@ -32,7 +34,8 @@ pub fn to_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
         Event::Overflowed { subscriber, units } => ("overflowed", subscriber, units).into_bound_py_any(py),
         Event::SourceEnded { sender, track } => ("source_ended", sender.0, track.0).into_bound_py_any(py),
         Event::Levels { mixer, levels } => {
-            let levels: Vec<(u32, i8, bool)> = levels.into_iter().map(|(track, dbov, active)| (track.0, dbov, active)).collect();
+            let levels: Vec<(u32, i8, bool)> =
+                levels.into_iter().map(|(track, dbov, active)| (track.0, dbov, active)).collect();
             ("levels", mixer, levels).into_bound_py_any(py)
         }
         Event::LegFailed { leg, text } => ("leg_failed", leg.0, text).into_bound_py_any(py),

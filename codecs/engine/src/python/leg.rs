@@ -38,9 +38,14 @@ impl Link {
     }
 
     /// On the leg itself; ClosedError when a fault closed it.
-    fn with_leg<R: Send>(&self, py: Python<'_>, act: impl FnOnce(&mut Leg, Ns, &mut Output) -> R + Send) -> PyResult<R> {
+    fn with_leg<R: Send>(
+        &self,
+        py: Python<'_>,
+        act: impl FnOnce(&mut Leg, Ns, &mut Output) -> R + Send,
+    ) -> PyResult<R> {
         self.check()?;
-        self.with_core(py, |core, now| core.with_leg(self.leg, now, |leg, out| act(leg, now, out))).ok_or_else(|| closed("leg"))
+        self.with_core(py, |core, now| core.with_leg(self.leg, now, |leg, out| act(leg, now, out)))
+            .ok_or_else(|| closed("leg"))
     }
 }
 
@@ -117,7 +122,14 @@ impl PyLeg {
 
     /// Where signalling says the peer is.
     #[pyo3(signature = (host, port, *, rtcp_host = None, rtcp_port = None))]
-    fn set_peer(&self, py: Python<'_>, host: &str, port: i64, rtcp_host: Option<&str>, rtcp_port: Option<i64>) -> PyResult<()> {
+    fn set_peer(
+        &self,
+        py: Python<'_>,
+        host: &str,
+        port: i64,
+        rtcp_host: Option<&str>,
+        rtcp_port: Option<i64>,
+    ) -> PyResult<()> {
         let rtp = self.peer(host, port)?;
         let rtcp = match (rtcp_host, rtcp_port) {
             (None, None) => None,
@@ -134,7 +146,8 @@ impl PyLeg {
 
     /// Master key followed by master salt, each way.
     fn set_keys(&self, py: Python<'_>, profile: &str, outbound: &[u8], inbound: &[u8]) -> PyResult<()> {
-        let profile = Profile::from_name(profile).ok_or_else(|| value_error(format!("SRTP profile {profile:?} is not known")))?;
+        let profile =
+            Profile::from_name(profile).ok_or_else(|| value_error(format!("SRTP profile {profile:?} is not known")))?;
         self.link.with_leg(py, |leg, _, _| leg.set_keys(profile, outbound, inbound))?.map_err(leg_error)
     }
 
@@ -228,7 +241,16 @@ impl PyLeg {
         if !(0..=60_000).contains(&history_ms) {
             return Err(value_error(format!("history_ms must be 0 to 60000, not {history_ms}")));
         }
-        let codec = sender_codec(codec, pt, clock_hz, packetization_mode, max_payload_bytes as usize, max_nal_bytes, rtx_pt, dtmf_pt)?;
+        let codec = sender_codec(
+            codec,
+            pt,
+            clock_hz,
+            packetization_mode,
+            max_payload_bytes as usize,
+            max_nal_bytes,
+            rtx_pt,
+            dtmf_pt,
+        )?;
         let config = SenderConfig {
             id: SenderId(0),
             codec,
@@ -346,7 +368,9 @@ impl PyReceiver {
     ) -> PyResult<()> {
         self.check()?;
         let types = self::payload_types(payload_types, rtx, dtmf_pt)?;
-        self.link.with_core(py, |core, now| core.set_payload_types(self.link.leg, self.id, types, now)).map_err(peer_error)
+        self.link
+            .with_core(py, |core, now| core.set_payload_types(self.link.leg, self.id, types, now))
+            .map_err(peer_error)
     }
 
     /// False: packets are counted and dropped (hold).
@@ -426,7 +450,9 @@ impl PySender {
     /// False: nothing is sent (hold).
     fn set_enabled(&self, py: Python<'_>, enabled: bool) -> PyResult<()> {
         self.check()?;
-        self.link.with_core(py, |core, now| core.set_sender_enabled(self.link.leg, self.id, enabled, now)).map_err(peer_error)
+        self.link
+            .with_core(py, |core, now| core.set_sender_enabled(self.link.leg, self.id, enabled, now))
+            .map_err(peer_error)
     }
 
     /// After a re-offer; the SSRC stays.
@@ -461,7 +487,9 @@ impl PySender {
     fn send_dtmf(&self, py: Python<'_>, digits: &str, duration_ms: i64, gap_ms: i64) -> PyResult<()> {
         self.check()?;
         let (duration, gap) = (seconds("duration_ms", duration_ms)?, seconds("gap_ms", gap_ms)?);
-        self.link.with_leg(py, |leg, now, out| leg.send_dtmf(self.id, digits, duration, gap, now, out))?.map_err(leg_error)
+        self.link
+            .with_leg(py, |leg, now, out| leg.send_dtmf(self.id, digits, duration, gap, now, out))?
+            .map_err(leg_error)
     }
 
     /// Figures.

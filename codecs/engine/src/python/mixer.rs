@@ -85,7 +85,14 @@ impl PyMixer {
 
     /// Publish a stream with everybody but some.
     #[pyo3(signature = (stream, codec, *, exclude = Vec::new(), bitrate_bps = 32_000))]
-    fn add_output(&self, py: Python<'_>, stream: &str, codec: &str, exclude: Vec<u32>, bitrate_bps: i64) -> PyResult<PyMixerOutput> {
+    fn add_output(
+        &self,
+        py: Python<'_>,
+        stream: &str,
+        codec: &str,
+        exclude: Vec<u32>,
+        bitrate_bps: i64,
+    ) -> PyResult<PyMixerOutput> {
         self.check()?;
         let bitrate_bps = super::arguments::within("bitrate_bps", bitrate_bps, 6000, 510_000)? as u32;
         let codec = super::arguments::parse_codec(codec)?;

@@ -38,9 +38,15 @@ pub fn streams<'py>(py: Python<'py>, engine: &Engine) -> PyResult<Vec<Bound<'py,
     let figures = py.detach(|| {
         engine.shared.with_core(|core, now| {
             let mut figures: Vec<StreamFigures> = Vec::new();
-            let listed: Vec<_> = core.bus.streams().map(|stream| (stream.name.clone(), stream.opened, stream.tracks.clone())).collect();
+            let listed: Vec<_> =
+                core.bus.streams().map(|stream| (stream.name.clone(), stream.opened, stream.tracks.clone())).collect();
             for (name, opened, ids) in listed {
-                let mut entry = StreamFigures { name, age_ms: now.saturating_sub(opened) / 1_000_000, subscribers: 0, tracks: Vec::new() };
+                let mut entry = StreamFigures {
+                    name,
+                    age_ms: now.saturating_sub(opened) / 1_000_000,
+                    subscribers: 0,
+                    tracks: Vec::new(),
+                };
                 for id in ids {
                     let Some(track) = core.bus.track_mut(id) else { continue };
                     entry.subscribers += track.senders.len() + track.queues.len();
@@ -100,7 +106,11 @@ pub fn mixer<'py>(py: Python<'py>, engine: &Engine, cell: &Cell) -> PyResult<Bou
     let (report, streams) = py.detach(|| {
         let report = cell.inner.lock().mixer.report();
         let streams: Vec<String> = engine.shared.with_core(|core, _| {
-            report.outputs.iter().map(|output| core.bus.stream(output.id.0).map_or_else(String::new, |stream| stream.name.clone())).collect()
+            report
+                .outputs
+                .iter()
+                .map(|output| core.bus.stream(output.id.0).map_or_else(String::new, |stream| stream.name.clone()))
+                .collect()
         });
         (report, streams)
     });
@@ -169,9 +179,11 @@ pub fn leg<'py>(py: Python<'py>, figures: &LegFigures, local: SocketAddr) -> PyR
     dict.set_item("rejected", reason_dict(py, stats)?)?;
     dict.set_item("rtt_ms", stats.rtt_ms)?;
     dict.set_item("idle_ms", stats.idle_ms)?;
-    let receivers: PyResult<Vec<_>> = figures.receivers.iter().map(|(id, stats)| with_id(id.0, receiver(py, stats)?)).collect();
+    let receivers: PyResult<Vec<_>> =
+        figures.receivers.iter().map(|(id, stats)| with_id(id.0, receiver(py, stats)?)).collect();
     dict.set_item("receivers", receivers?)?;
-    let senders: PyResult<Vec<_>> = figures.senders.iter().map(|(id, stats)| with_id(id.0, sender(py, stats)?)).collect();
+    let senders: PyResult<Vec<_>> =
+        figures.senders.iter().map(|(id, stats)| with_id(id.0, sender(py, stats)?)).collect();
     dict.set_item("senders", senders?)?;
     Ok(dict)
 }
