@@ -22,7 +22,7 @@ from orbridge.adapters.webrtc.registry import Registry
 from orbridge.adapters.webrtc.session import WebRtcSession
 from orbridge.codecs.errors import ParseError
 from orbridge.gateway.adapter import Context
-from orbridge.gateway.session import CloseReason
+from orbridge.gateway.session import CloseReason, State
 
 T = TypeVar("T")
 
@@ -164,7 +164,7 @@ class Endpoint(ABC):
 
     def _find(self, request: web.Request) -> WebRtcSession:
         session = self._registry.get(request.match_info["key"])
-        if session is None:
+        if session is None or session.state in (State.CLOSING, State.CLOSED):
             # The token is asked for all the same, so that nobody without one can try keys.
             self._context.authorise(request, self.need, self.room(request))
             raise refuse(404, "no_session", "this session has ended or never was", "post a new offer to the endpoint")
@@ -179,7 +179,10 @@ class Endpoint(ABC):
             do = "send If-Match with the session's ETag, or with * to restart ICE (RFC 9725 4.3.1)"
             raise refuse(428, "no_if_match", "the request has no If-Match", do)
         text = await read_body(request, fragment.MEDIA_TYPE, {"Accept-Patch": fragment.MEDIA_TYPE})
-        body = _read(fragment.parse_fragment, text)
+        async with session.patching:
+            return await self._apply(session, _read(fragment.parse_fragment, text), match)
+
+    async def _apply(self, session: WebRtcSession, body: fragment.Fragment, match: str) -> web.Response:
         tags = [tag.strip() for tag in match.split(",")]
         if "*" not in tags and session.etag not in tags:
             do = "ICE was restarted meanwhile: use the ETag of that answer, or * to restart again"

@@ -219,13 +219,12 @@ class Generation(aioice.Connection):
         ]
         if not queries:
             return []
-        await asyncio.wait(queries, timeout=REFLEXIVE_TIMEOUT_S)
-        found: list[aioice.Candidate] = []
-        for query in queries:
-            if not query.done():
+        try:
+            done, _ = await asyncio.wait(queries, timeout=REFLEXIVE_TIMEOUT_S)
+        finally:
+            for query in queries:
                 query.cancel()
-            elif query.exception() is None:
-                found.append(query.result()[0])
+        found = [query.result()[0] for query in done if query.exception() is None]
         own = {socket.name for socket in self._owner.sockets}
         return [candidate for candidate in found if (candidate.host, candidate.port) not in own]
 

@@ -172,7 +172,11 @@ class Peer:
 
     async def _generation(self) -> Generation:
         generation = Generation(self, controlling=self._controlling, stun_server=self._stun_server)
-        await generation.gather_candidates()
+        try:
+            await generation.gather_candidates()
+        except BaseException:
+            await generation.close()
+            raise
         return generation
 
     def _local(self, generation: Generation, setup: Setup) -> Local:

@@ -42,6 +42,7 @@ class WebRtcSession(Session):
     Attributes:
         key: unguessable part of the session's address over HTTP; not ``id``, which status shows to others.
         token: name of the token that opened it.
+        patching: held while one PATCH is worked on, because another may restart ICE meanwhile.
     """
 
     adapter: ClassVar[str] = "webrtc"
@@ -73,6 +74,7 @@ class WebRtcSession(Session):
         self._tracks: dict[Kind, int] = {}
         self._local_ufrag = ""
         self._closing: asyncio.Task[None] | None = None
+        self.patching = asyncio.Lock()
         self._peer = Peer(
             ground.bus,
             list(dict.fromkeys([ground.media.host, *ground.media.hosts])),
@@ -83,6 +85,8 @@ class WebRtcSession(Session):
             label=session_id,
             dscp=ground.media.dscp_video,
             stun_server=ground.stun_server,
+            # One of two full agents is controlled by who offers; a lite one never controls (RFC 8445 6.1.1).
+            controlling=transport.ice_lite,
         )
 
     @property

@@ -24,7 +24,7 @@ def test_versions() -> None:
     assert importlib.metadata.version("aioice").startswith("0.13.")
 
 
-def test_names() -> None:
+async def test_names() -> None:
     connection = aioice.Connection(ice_controlling=False)
     assert [name for name in ice.PRIVATE["Connection"] if not hasattr(connection, name)] == []
     protocol = StunProtocol(connection)

@@ -318,6 +318,24 @@ async def test_trickling_and_restarting(gateway: Gateway) -> None:
     assert response.status == 204
 
 
+async def test_many_patches_at_once(gateway: Gateway) -> None:
+    created = await publish(gateway)
+    location, etag = created.headers["Location"], created.headers["ETag"]
+    bodies = [NEW.replace("newfrag1", f"newfrag{n}").replace("newpassword", f"newpassword{n}") for n in range(8)]
+    headers = FRAGMENT | {"If-Match": "*"}
+    answers = await asyncio.gather(*(gateway.http.patch(location, data=body, headers=headers) for body in bodies))
+    assert [response.status for response in answers] == [200] * 8
+    tags = {response.headers["ETag"] for response in answers}
+    assert len(tags) == 8
+    ends = "a=end-of-candidates\r\n"
+    current = [
+        tag
+        for tag in tags | {etag}
+        if (await gateway.http.patch(location, data=ends, headers=FRAGMENT | {"If-Match": tag})).status == 204
+    ]
+    assert len(current) == 1
+
+
 async def test_unknown_sessions(gateway: Gateway) -> None:
     for path in (f"{WHIP}/nothing", f"{WHEP}/nothing"):
         assert (await gateway.http.delete(path, headers=SDP)).status == 404

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import cast
 
 import pytest
 from aioice import stun
@@ -305,3 +306,39 @@ async def test_a_stun_server_that_never_answers_costs_a_second(bus: Bus) -> None
     assert loop.time() - started < ice.REFLEXIVE_TIMEOUT_S + 0.5
     assert len(local.candidates) == 1
     await side.peer.close()
+
+
+class StunServer(asyncio.DatagramProtocol):
+    """Answers every binding with one public address (RFC 8489)."""
+
+    transport: asyncio.DatagramTransport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        request = stun.parse_message(data)
+        answer = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, transaction_id=request.transaction_id)
+        answer.attributes["XOR-MAPPED-ADDRESS"] = ("203.0.113.5", 4242)
+        self.transport.sendto(bytes(answer), addr)
+
+
+async def test_what_a_stun_server_sees_becomes_a_candidate(bus: Bus) -> None:
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(StunServer, ("127.0.0.1", 0))
+    side = Side(bus, stun_server=transport.get_extra_info("sockname"))
+    local = await side.peer.gather("passive")
+    port = side.peer.sockets[0].leg.port
+    assert local.candidates[1].endswith(f" 203.0.113.5 4242 typ srflx raddr 127.0.0.1 rport {port}")
+    await side.peer.close()
+    transport.close()
+
+
+async def test_gathering_given_up_leaves_nothing(bus: Bus, engine: FakeEngine) -> None:
+    side = Side(bus, stun_server=("127.0.0.1", 9))
+    gathering = asyncio.ensure_future(side.peer.gather("passive"))
+    await asyncio.sleep(0.1)
+    gathering.cancel()
+    await asyncio.wait([gathering])
+    await side.peer.close()
+    assert engine.legs == {}
+    assert len(asyncio.all_tasks()) == 1

@@ -1,0 +1,156 @@
+"""Chromium as publisher and player in one page, decoded size and rate as the browser counts them."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pairs import until
+from pictures import Studio
+from playwright.async_api import Page, async_playwright
+from web_gateway import Gateway, web_gateway
+
+from orbridge.codecs._engine import Engine
+from orbridge.gateway.bus import Bus
+from orbridge.gateway.session import CloseReason, State
+
+pytestmark = pytest.mark.e2e
+
+CLIENT = (Path(__file__).parent / "browser_client.js").read_text("utf-8")
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--allow-loopback-in-peer-connection",
+    "--disable-features=WebRtcHideLocalIpsWithMdns",
+    "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
+]
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    bus = Bus(Engine(udp_ports=(21600, 21690)))
+    bus.start()
+    async with web_gateway(bus, routed=True) as made:
+        yield made
+    bus.close()
+
+
+@pytest.fixture
+async def page(gateway: Gateway) -> AsyncIterator[Page]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        made = await browser.new_page()
+        await made.goto(str(gateway.http.make_url("/blank")))
+        await made.add_script_tag(content=CLIENT)
+        yield made
+        await browser.close()
+
+
+async def started(page: Page, name: str, action: str, path: str, token: str = "publisher") -> None:
+    script = (
+        "async ([name, action, path, token]) => { window[name] = new Client(token); await window[name][action](path); }"
+    )
+    await page.evaluate(script, [name, action, path, token])
+
+
+async def stats(page: Page, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = await page.evaluate(f"{name}.stats()")
+    return found
+
+
+async def decoded(page: Page, name: str, seconds: float) -> tuple[float, dict[str, Any]]:
+    """Pictures a second that the player decodes from now on, and what it counts at the end."""
+    before = (await stats(page, name))["inbound"]["video"]
+    await asyncio.sleep(seconds)
+    after = (await stats(page, name))["inbound"]["video"]
+    elapsed = (after["timestamp"] - before["timestamp"]) / 1000
+    return (after["framesDecoded"] - before["framesDecoded"]) / elapsed, after
+
+
+async def test_camera_to_player_and_back(gateway: Gateway, page: Page) -> None:
+    await started(page, "camera", "publish", "/rooms/or-3/whip?name=anna")
+    session = next(iter(gateway.adapter.sessions()))
+    await until(lambda: session.state is State.ACTIVE)
+    await started(page, "player", "play", "/streams/or-3/anna/main/whep", "viewer")
+    await asyncio.sleep(3)
+    rate, video = await decoded(page, "player", 4)
+    assert rate >= 20
+    assert (video["frameWidth"], video["frameHeight"]) == (640, 360)
+    assert video["packetsLost"] == 0
+    assert "H264" in video["codec"]
+    player = await stats(page, "player")
+    assert player["inbound"]["audio"]["packetsReceived"] > 200
+    assert "opus" in player["inbound"]["audio"]["codec"]
+    assert player["transport"]["srtpCipher"] == "AEAD_AES_128_GCM"
+    assert set(player["patches"]) == {204}
+    camera = await stats(page, "camera")
+    assert camera["outbound"]["video"]["framesEncoded"] > 100
+    # Asked for by what we answer to congestion: without it Chromium's camera stays at its lowest rate.
+    assert camera["outbound"]["video"]["targetBitrate"] > 600_000
+
+    # ICE restarts of both, in the middle: the same DTLS, no picture lost.
+    for name in ("player", "camera"):
+        before = await stats(page, name)
+        await page.evaluate(f"{name}.restart()")
+        await asyncio.sleep(1.5)
+        after = await stats(page, name)
+        assert after["transport"]["iceLocalUsernameFragment"] != before["transport"]["iceLocalUsernameFragment"]
+        assert after["transport"]["selectedCandidatePairChanges"] > before["transport"]["selectedCandidatePairChanges"]
+        rate, video = await decoded(page, "player", 3)
+        assert rate >= 20
+        assert video["packetsLost"] == 0
+        assert video["freezeCount"] == 0
+
+    assert await page.evaluate("player.remove()") == 200
+    await page.evaluate("camera.pc.close()")
+    await until(lambda: session.state is State.CLOSED, 2)
+    assert session.reason is CloseReason.REMOTE_HANGUP
+    assert list(gateway.adapter.sessions()) == []
+
+
+@pytest.mark.parametrize(("profile", "width", "height"), [("baseline", 1280, 720), ("high", 1280, 720)])
+async def test_a_published_stream_is_decoded(
+    gateway: Gateway, page: Page, profile: str, width: int, height: int
+) -> None:
+    bus = gateway.context.bus
+    assert isinstance(bus, Bus)
+    # A group of 4 s: a viewer who comes in the middle still has a picture at once.
+    studio = Studio(bus, width=width, height=height, gop=120, profile=profile)
+    await asyncio.sleep(1.5)
+    await started(page, "player", "play", "/streams/or-3/main/whep", "viewer")
+    await page.wait_for_function("player.firstFrame !== undefined", timeout=5000)
+    first = (await stats(page, "player"))["firstFrame"]
+    rate, video = await decoded(page, "player", 4)
+    assert rate == pytest.approx(30, abs=3)
+    assert (video["frameWidth"], video["frameHeight"]) == (width, height)
+    assert video["packetsLost"] == 0
+    assert first < 1500
+    await studio.close()
+
+
+async def test_a_killed_browser_is_freed_within_thirty_seconds(gateway: Gateway) -> None:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        page = await browser.new_page()
+        await page.goto(str(gateway.http.make_url("/blank")))
+        await page.add_script_tag(content=CLIENT)
+        await started(page, "camera", "publish", "/rooms/or-3/whip?name=anna")
+        session = next(iter(gateway.adapter.sessions()))
+        await until(lambda: session.state is State.ACTIVE)
+        loop = asyncio.get_running_loop()
+        # A crash says no goodbye: the renderer and the network service go at once.
+        cdp = await browser.new_browser_cdp_session()
+        vanished = loop.time()
+        crash = asyncio.ensure_future(cdp.send("Browser.crash"))
+        await until(lambda: session.state is State.CLOSED, 35)
+        assert loop.time() - vanished < 30
+        assert session.reason is CloseReason.EXPIRED
+        crash.cancel()
