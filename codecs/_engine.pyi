@@ -44,7 +44,8 @@ Event: TypeAlias = (
     # malformed input that was dropped, at most once a second a leg: leg id, which ("rtp", "rtcp", "srtp_auth",
     # "srtp_replay", "payload", "foreign": from an address that isn't the peer's), how many since last
     | tuple[Literal["rejected"], int, str, int]
-    # the engine's own thread met its broken invariant and restarted the leg: leg id, text. A person should look
+    # a thread of the engine met its broken invariant and closed the leg (0: no leg's fault; a mixer is named in the
+    # text): leg id, text. The leg's handles raise ClosedError from now on. A person should look
     | tuple[Literal["fault"], int, str]
 )
 
@@ -98,7 +99,9 @@ class Engine:
         """SPS and PPS known from signalling (``sprop-parameter-sets``), without start codes."""
     def stats(self) -> dict[str, Any]:
         """Totals: legs, streams, subscribers, packets_in, packets_out, bytes_in, bytes_out, wakeups, cpu_ns
-        (the media thread's), mixer_cpu_ns, rejected, events_dropped, loop_max_us since last asked."""
+        (the media thread's), mixer_cpu_ns, rejected, events_dropped, loop_max_us since last asked; send_calls,
+        dropped_out (a socket's send buffer was full), units_dropped (written faster than the media thread takes them),
+        refused (ICMP port unreachable)."""
     def close(self) -> None:
         """Stop the threads and close every socket. Idempotent."""
 
@@ -199,7 +202,7 @@ class Receiver:
     def set_remb(self, bps: int) -> None: ...
     def stats(self) -> dict[str, Any]:
         """ssrc, codec, packets, bytes, lost, recovered_rtx, duplicates, late, jitter_ms, loss_percent (last 5 s),
-        units, nacks_sent, plis_sent, firs_sent, frames, keyframes, width, height, fps, bitrate_bps, last_unit_ms."""
+        units, nacks_sent, plis_sent, firs_sent, keyframes, width, height, fps, bitrate_bps, last_unit_ms."""
     def close(self) -> None: ...
 
 @final
@@ -254,7 +257,8 @@ class Subscription:
         """(track, pts, dts, keyframe, contiguous, capture_ns, arrival_ns, payload), the fields of AccessUnit."""
     @property
     def ended(self) -> bool: ...
-    def stats(self) -> dict[str, Any]: ...
+    def stats(self) -> dict[str, Any]:
+        """tracks, queued_units, queued_bytes, queue_ms (age of the oldest unit), taken, dropped."""
     def close(self) -> None: ...
 
 @final
