@@ -59,7 +59,7 @@ def section(text: str, kind: str) -> list[str]:
         ("chromium_sendrecv", "sendonly", 108, "42e01f", 111),
         ("firefox_sendonly", "recvonly", 126, "42e01f", 109),
         ("firefox_recvonly", "sendonly", 126, "42e01f", 109),
-        ("ffmpeg_sendonly", "recvonly", 106, "42c01f", 111),
+        ("ffmpeg_sendonly", "recvonly", 106, "42001e", 111),
         ("pion_recvonly", "sendonly", 125, "640032", 111),
     ],
 )
@@ -71,7 +71,7 @@ def test_the_right_line_is_chosen(name: str, direction: Ours, video: int | None,
     assert lines[Kind.VIDEO].packetization_mode == 1
     assert lines[Kind.AUDIO].format.pt == audio
     assert lines[Kind.AUDIO].codec.name == "OPUS"
-    if "rtx" in OFFERS[name] and name != "ffmpeg_sendonly":
+    if "rtx" in OFFERS[name]:
         rtx = lines[Kind.VIDEO].rtx
         assert rtx is not None
         assert rtx.parameters["apt"] == str(chosen.pt)
