@@ -4,11 +4,10 @@
 //! inbox, so that neither of the two ever waits for the other.
 
 use crate::audio::{Level, Mixer, OutputId, TICK_NS};
-use crate::io::{poll, CpuClock, Shared};
+use crate::io::{self, poll, CpuClock, Shared};
 use crate::output::Event;
 use crate::unit::{Ns, QueueId, TrackId, Unit, UnitRef};
 use parking_lot::{Condvar, Mutex};
-use std::io;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::Arc;
@@ -23,6 +22,8 @@ const LEVELS_EVERY: u64 = 5;
 const MAX_BEHIND: Ns = 200_000_000;
 const UNITS_A_TICK: usize = 4096;
 const MAX_THREADS: usize = 4;
+/// After the media thread, before everybody else.
+const NICE: i32 = -10;
 
 /// One mixer, shared by its handle and its thread.
 pub struct Cell {
@@ -72,7 +73,7 @@ impl MixerThreads {
     }
 
     /// Puts a new mixer on the thread that has fewest.
-    pub fn open(&self, queue: QueueId, label: &str) -> io::Result<Arc<Cell>> {
+    pub fn open(&self, queue: QueueId, label: &str) -> std::io::Result<Arc<Cell>> {
         let inner = Inner { mixer: Mixer::new(), inputs: Vec::new(), outputs: Vec::new(), ticks: 0, fed: false };
         let cell =
             Arc::new(Cell { queue, label: label.to_owned(), inner: Mutex::new(inner), closed: AtomicBool::new(false) });
@@ -111,6 +112,7 @@ impl MixerThreads {
 }
 
 fn run(list: &List, shared: &Shared) {
+    io::prefer(NICE);
     let mut cells: Vec<Arc<Cell>> = Vec::new();
     let mut scratch = Scratch::default();
     let mut due = poll::now();

@@ -293,6 +293,12 @@ impl Shared {
     }
 }
 
+/// Lets the calling thread go before others where the host allows it (CAP_SYS_NICE, or systemd's LimitNICE=).
+pub fn prefer(nice: i32) {
+    // SAFETY: plain system call; 0 is the calling thread. Refused, it goes on at the usual priority.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
+}
+
 /// CPU time of a thread, readable after its end.
 pub struct CpuClock {
     clock: Option<libc::clockid_t>,

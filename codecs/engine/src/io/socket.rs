@@ -130,6 +130,7 @@ impl Inbound {
             .map(|(vector, address)| {
                 let mut header = zero;
                 header.msg_hdr.msg_name = (&raw mut *address).cast();
+                header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as u32;
                 header.msg_hdr.msg_iov = vector;
                 header.msg_hdr.msg_iovlen = 1;
                 header
@@ -140,8 +141,8 @@ impl Inbound {
 
     /// Reads what is there. True when there may be more.
     pub fn receive(&mut self, socket: RawFd) -> io::Result<bool> {
-        self.filled = 0;
-        for header in &mut self.headers {
+        // The kernel shortened those that it filled last time.
+        for header in &mut self.headers[..std::mem::take(&mut self.filled)] {
             header.msg_hdr.msg_namelen = size_of::<libc::sockaddr_storage>() as u32;
         }
         let capacity = self.headers.len() as u32;

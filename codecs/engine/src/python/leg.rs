@@ -1,6 +1,6 @@
 //! Leg, Receiver and Sender.
 
-use super::arguments::{narrow, parse_codec, parse_host, payload_types, port, seconds};
+use super::arguments::{narrow, parse_codec, parse_host, payload_types, port, seconds, within};
 use super::{closed, report, value_error};
 use crate::core::{Core, PeerError};
 use crate::io::Engine;
@@ -16,6 +16,9 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::Arc;
+
+/// Ten gigabits a second.
+const MAX_BPS: i64 = 10_000_000_000;
 
 /// What a leg's handle shares with its receivers' and senders'.
 #[derive(Clone)]
@@ -203,7 +206,7 @@ impl PyLeg {
             nack,
             pli,
             fir,
-            remb_bps: narrow("remb_bps", remb_bps)?,
+            remb_bps: within("remb_bps", remb_bps, 0, MAX_BPS)?,
         };
         let leg = self.link.leg;
         let id = self.link.with_core(py, |core, now| core.add_receiver(leg, config, now)).map_err(peer_error)?;
@@ -260,7 +263,7 @@ impl PyLeg {
             mid,
             mid_ext: mid_ext.map(|value| narrow("mid_ext", value)).transpose()?,
             audio_level_ext: audio_level_ext.map(|value| narrow("audio_level_ext", value)).transpose()?,
-            max_bps: narrow("max_bps", max_bps)?,
+            max_bps: within("max_bps", max_bps, 0, MAX_BPS)?,
             history_ms: history_ms as u32,
         };
         let (leg, ssrc) = (self.link.leg, config.ssrc);
@@ -382,7 +385,7 @@ impl PyReceiver {
     /// What the peer is told that we can take.
     fn set_remb(&self, py: Python<'_>, bps: i64) -> PyResult<()> {
         self.check()?;
-        let bps = narrow("bps", bps)?;
+        let bps = within("bps", bps, 0, MAX_BPS)?;
         self.link.with_leg(py, |leg, now, out| leg.set_remb(self.id, bps, now, out))?.map_err(leg_error)
     }
 
@@ -478,7 +481,7 @@ impl PySender {
     /// Pacing rate; 0: a picture over at most 10 ms.
     fn set_max_bps(&self, py: Python<'_>, bps: i64) -> PyResult<()> {
         self.check()?;
-        let bps = narrow("bps", bps)?;
+        let bps = within("bps", bps, 0, MAX_BPS)?;
         self.link.with_leg(py, |leg, now, _| leg.set_max_bps(self.id, bps, now))?.map_err(leg_error)
     }
 
