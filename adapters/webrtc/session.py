@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from orbridge.adapters.webrtc.dtls import Certificate
 from orbridge.adapters.webrtc.fragment import Fragment, write_fragment
 from orbridge.adapters.webrtc.offer import Offer
 from orbridge.adapters.webrtc.peer import Peer
+from orbridge.codecs._engine import ClosedError
 from orbridge.codecs.media import Kind, Role
 from orbridge.gateway.adapter import Engines, Refused
 from orbridge.gateway.config import Media
@@ -158,7 +160,11 @@ class WebRtcSession(Session):
         await asyncio.shield(self._closing)
 
     def stats(self) -> dict[str, Any]:
-        legs = [self._peer.leg.stats()] if self._peer.connected else []
+        legs = []
+        if self._peer.connected:
+            # A fault closes a leg before its event has come up to us.
+            with contextlib.suppress(ClosedError):
+                legs.append(self._peer.leg.stats())
         return {"legs": legs, **self._peer.facts()}
 
     def _connected(self) -> None:

@@ -1,7 +1,9 @@
 """Peer connections of ours against each other: ICE, DTLS and keys over real UDP, without media."""
 
 import asyncio
+import gc
 import os
+import weakref
 from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import cast
@@ -306,6 +308,40 @@ async def test_a_stun_server_that_never_answers_costs_a_second(bus: Bus) -> None
     assert loop.time() - started < ice.REFLEXIVE_TIMEOUT_S + 0.5
     assert len(local.candidates) == 1
     await side.peer.close()
+
+
+async def test_broken_dtls_records_cost_nothing(sides: tuple[Side, Side]) -> None:
+    one, other = sides
+    await joined(one, other)
+    address = (one.peer.leg.host, one.peer.leg.port)
+    for kind in range(20, 64):
+        for body in (
+            b"",
+            b"\xfe\xfd",
+            b"\xfe\xfd" + bytes(9),
+            os.urandom(80),
+            b"\xfe\xfd" + bytes(8) + b"\x00\x20" + os.urandom(32),
+        ):
+            other.peer.dtls_received(bytes([kind]) + body, address)
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.1)
+    assert other.ends == []
+    await one.peer.close()
+    await until(lambda: other.ends, 2)
+
+
+async def test_peers_leave_no_trace_in_memory(bus: Bus) -> None:
+    traces = []
+    for _ in range(3):
+        one, other = Side(bus, controlling=True), Side(bus)
+        await joined(one, other)
+        await one.peer.close()
+        await other.peer.close()
+        traces += [weakref.ref(each.peer) for each in (one, other)]
+        del one, other
+    await asyncio.sleep(0)
+    gc.collect()
+    assert [trace() for trace in traces] == [None] * 6
 
 
 class StunServer(asyncio.DatagramProtocol):
