@@ -100,10 +100,11 @@ class SipAdapter:
         ending = [session.hangup(CloseReason.SHUTDOWN) for session in list(self._sessions.values())]
         leaving = [entry.stop(UNREGISTER_WITHIN_S) for entry in self._registrations]
         self._registrations = []
-        if ending or leaving:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(deadline_s - 0.2, 0.1)):
-                    await asyncio.gather(*ending, *leaving, return_exceptions=True)
+        patience_s = max(deadline_s - 0.2, 0.1)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await asyncio.gather(*ending, *leaving, self._endpoint.settle(patience_s), return_exceptions=True)
+        self._calls.clear()
         self._endpoint.stop()
 
     async def reload(self, config: Config) -> None:

@@ -51,7 +51,7 @@ def guarded(callback: F) -> F:
     def inner(*args: Any) -> Any:
         try:
             return callback(*args)
-        except Exception:  # noqa: BLE001 - one call's fault must not reach the library that all calls share
+        except BaseException:  # noqa: BLE001 - nothing may go back into the library, a panic of the engine neither
             failed(callback.__qualname__)
             return None
 

@@ -81,7 +81,16 @@ class Calls:
 
     def remove(self, call: Call) -> None:
         """Let go of it once pjsua2 has returned from the callback that this is called in."""
-        asyncio.get_running_loop().call_soon(self._alive.discard, call)
+        asyncio.get_running_loop().call_soon(self._release, call)
+
+    def clear(self) -> None:
+        """Let go of all before the library goes: a call's object must not outlive it."""
+        for call in list(self._alive):
+            self._release(call)
+
+    def _release(self, call: Call) -> None:
+        call.inner = None
+        self._alive.discard(call)
 
     def __len__(self) -> int:
         return len(self._alive)
@@ -93,7 +102,7 @@ class Call:
     def __init__(self, calls: Calls, account: Any, owner: CallOwner, call_id: int | None = None) -> None:
         """``call_id``: pjsua2's number of an incoming call."""
         self._calls = calls
-        self.inner = _Inner(self, account, owner, pj.PJSUA_INVALID_ID if call_id is None else call_id)
+        self.inner: Any = _Inner(self, account, owner, pj.PJSUA_INVALID_ID if call_id is None else call_id)
         self.is_over = False
         calls.add(self)
 
@@ -104,7 +113,7 @@ class Call:
         for name, value in headers:
             option.txOption.headers.push_back(header(name, value))
         try:
-            self._do("dial", self.inner.makeCall, uri, option)
+            self._do("dial", "makeCall", uri, option)
         except LocalError:
             self.over()
             raise
@@ -113,31 +122,33 @@ class Call:
         option = _option(status)
         for name, value in headers:
             option.txOption.headers.push_back(header(name, value))
-        self._do("answer", self.inner.answer, option)
+        self._do("answer", "answer", option)
 
     def hangup(self, status: int = 0) -> None:
         """BYE, CANCEL or a final response, whichever is due."""
         option = pj.CallOpParam()
         option.statusCode = status
-        self._do("hang up", self.inner.hangup, option)
+        self._do("hang up", "hangup", option)
 
     def reinvite(self) -> None:
-        self._do("re-invite", self.inner.reinvite, _option())
+        self._do("re-invite", "reinvite", _option())
 
     def info(self, content_type: str, body: str) -> None:
         request = pj.CallSendRequestParam()
         request.method = "INFO"
         request.txOption.contentType, request.txOption.msgBody = content_type, body
-        self._do("send INFO", self.inner.sendRequest, request)
+        self._do("send INFO", "sendRequest", request)
 
     def over(self) -> None:
         """pjsua2 is done with it. Idempotent."""
         self.is_over = True
         self._calls.remove(self)
 
-    def _do(self, what: str, action: Any, *args: Any) -> None:
+    def _do(self, what: str, method: str, *args: Any) -> None:
+        if self.inner is None:
+            raise LocalError(f"can't {what}: the call is over")
         try:
-            action(*args)
+            getattr(self.inner, method)(*args)
         except pj.Error as exc:
             raise LocalError(f"can't {what}: {exc.reason}") from exc
 

@@ -109,13 +109,13 @@ class Endpoint:
         wanted = [parse_listener(text) for text in self._settings.listen]
         self._loop = asyncio.get_running_loop()
         before = _eventpolls()
-        library = self._library = _Library(self._owner)
+        library = self._library = _Library.take(self._owner)
         try:
             library.libCreate()
             self.build = detect(library)
             self.build.check(self._settings.max_calls)
             self._report_build(self.build)
-            library.libInit(self._config(library))
+            library.libInit(self._config())
             self._listen_to(_eventpolls() - before)
             udp = [(listener, self._open(library, listener)) for listener in wanted]
             library.libStart()
@@ -136,6 +136,16 @@ class Endpoint:
         self._tick()
         self._trim()
 
+    async def settle(self, within_s: float) -> None:
+        """Wait until every goodbye is answered, for over UDP it may have to be said again."""
+        library = self._library
+        if library is None or not hasattr(library, "libCallCount"):
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while library.libCallCount() > 0:
+                    await asyncio.sleep(0.02)
+
     def stop(self) -> None:
         """Close the listeners and take the library down. Calls must have ended before. Idempotent."""
         for timer in self._timers:
@@ -153,6 +163,7 @@ class Endpoint:
             # No waiting for answers of the network: who had to be told has been told.
             with contextlib.suppress(pj.Error):
                 self._library.libDestroy(pj.PJSUA_DESTROY_NO_NETWORK)
+            self._library.release()
             self._library = None
 
     def drain(self) -> None:
@@ -189,7 +200,7 @@ class Endpoint:
         if build.shortcomings:
             log.warning(events.STACK_LIMITED, problem="; ".join(build.shortcomings))
 
-    def _config(self, library: _Library) -> Any:
+    def _config(self) -> Any:
         config = pj.EpConfig()
         config.uaConfig.maxCalls = self._settings.max_calls
         config.uaConfig.threadCnt = 0
@@ -201,7 +212,10 @@ class Endpoint:
         config.logConfig.msgLogging = 0
         config.logConfig.level = config.logConfig.consoleLevel = STACK_LOG_LEVEL
         config.logConfig.decor = 0
-        config.logConfig.writer = library.writer
+        writer = _LogWriter()
+        # libDestroy deletes it
+        writer.__disown__()
+        config.logConfig.writer = writer
         return config
 
     def _listen_to(self, descriptors: set[int]) -> None:
@@ -266,19 +280,33 @@ class Endpoint:
 
 
 class _Library(pj.Endpoint):  # type: ignore[misc]
-    """pjsua2's endpoint with our callbacks."""
+    """pjsua2's endpoint with our callbacks: one object a process, for making a second one aborts it."""
 
-    def __init__(self, owner: Owner) -> None:
+    _only: _Library | None = None
+
+    def __init__(self) -> None:
         super().__init__()
-        self._owner = owner
-        self.writer = _LogWriter()
-        # pjsua2 deletes it in libDestroy
-        self.writer.__disown__()
+        self._owner: Owner | None = None
+
+    @classmethod
+    def take(cls, owner: Owner) -> _Library:
+        """Raises LocalError when somebody has it."""
+        if cls._only is None:
+            cls._only = cls()
+        if cls._only._owner is not None:
+            raise LocalError("SIP runs in this process already")
+        cls._only._owner = owner
+        return cls._only
+
+    def release(self) -> None:
+        self._owner = None
 
     @guarded
     def onRxRequest(self, prm: Any) -> None:
         # A fault here must not let anybody in unjudged.
         prm.statusCode = 500
+        if self._owner is None:
+            return
         verdict = self._owner.judge(prm.rdata.wholeMsg, prm.rdata.srcAddress)
         if verdict.action is Action.PASS:
             prm.statusCode = 0

@@ -27,6 +27,7 @@ _COMPACT = {
 }
 _HEADERS_MAX = 200
 _CONTACTS_MAX = 20
+_VALUE_MAX = 4096
 
 
 def clean(text: str) -> str:
@@ -217,7 +218,7 @@ def parse_address(value: str) -> NameAddr:
 
 def split_list(value: str) -> list[str]:
     """A comma-separated header value, commas in quotes and angle brackets left alone."""
-    items = re.findall(r'(?:"(?:\\.|[^"\\])*"|<[^>]*>|[^,"<])+', value)
+    items = re.findall(r'(?:"(?:\\.|[^"\\])*"|<[^>]*>|[^,])+', value[:_VALUE_MAX])
     return [item.strip() for item in items if item.strip()]
 
 

@@ -179,7 +179,7 @@ class SipSession(Session):
         try:
             self._call.hangup(0 if self._was_confirmed or not self.inbound else status_for(reason))
         except LocalError as exc:
-            log.debug(events.SESSION_CHANGED, session=self.id, problem=str(exc))
+            log.debug(events.SESSION_TROUBLED, session=self.id, problem=str(exc))
             self._finish(reason, text)
 
     def replace(self, text: str) -> None:
@@ -232,7 +232,7 @@ class SipSession(Session):
         except OSError as exc:
             log.error(events.LEG_FAILED, session=self.id, cause=str(exc))
             self._no_codec = "no media port is free: widen media.udp_ports"
-        except Exception:  # noqa: BLE001 - whatever it was, pjsua2's own draft must not go out
+        except BaseException:  # noqa: BLE001 - whatever it was, pjsua2's own draft must not go out
             failed("describe")
         self._answered = None
         return offer_answer.refuse_all(draft)
@@ -391,6 +391,9 @@ class SipSession(Session):
             text = sdp_of(message)
             if text is not None:
                 self._answer_text = text
+                if status >= 200:
+                    # pjsip reports no agreement on an answer that refuses every line
+                    self._loop.call_soon(self._settle, None)
         # pjsip itself repeats after a challenge (401, 407) and after 422
         elif status >= 300 and status not in (401, 407, 422) and self._was_confirmed:
             wait = (message.get("retry-after") or "").split(";")[0].split("(")[0].strip()
@@ -417,7 +420,7 @@ class SipSession(Session):
             self._retries += 1
             if self._retries > RETRIES:
                 self._reoffer_wanted = False
-                log.warning(events.SESSION_CHANGED, session=self.id, problem=f"can't re-offer: {exc}")
+                log.warning(events.SESSION_TROUBLED, session=self.id, problem=f"can't re-offer: {exc}")
             else:
                 self._after("reoffer", RETRY_S, self._reoffer)
             return
@@ -436,7 +439,9 @@ class SipSession(Session):
         elif status in (500, 503) and 0 < retry_after_s <= 30:
             wait = float(retry_after_s)
         else:
-            log.info(events.SESSION_CHANGED, session=self.id, device=self.device, problem=f"re-offer refused: {status}")
+            log.info(
+                events.SESSION_TROUBLED, session=self.id, device=self.device, problem=f"re-offer refused: {status}"
+            )
             self._on_hold = self._held_before
             return
         self._reoffer_wanted = True
@@ -458,7 +463,7 @@ class SipSession(Session):
         try:
             self._call.info(content_type, body)
         except LocalError as exc:
-            log.debug(events.SESSION_CHANGED, session=self.id, problem=str(exc))
+            log.debug(events.SESSION_TROUBLED, session=self.id, problem=str(exc))
             return
         if content_type == FAST_UPDATE_TYPE:
             self._fast_updates += 1
