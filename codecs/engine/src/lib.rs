@@ -8,18 +8,23 @@
 //! | `rtp`, `rtcp`, `srtp` | bytes of RFC 3550, 4585, 5104, 4588, 8285, 3711, 7714, parse beside serialise |
 //! | `payload/*` | RTP payload formats: packets to access units and back |
 //! | `receiver`, `sender`, `leg` | one peer: order, loss, feedback, keys, addresses |
-//! | `bus` | streams, tracks, caches, queues, key-frame wishes |
-//! | `core` | legs and bus together: who gets what |
+//! | `bus/*` | streams, tracks, caches, queues, key-frame wishes |
+//! | `core/*` | legs and bus together: who gets what |
 //! | `audio/*` | decoding, mixing, encoding; 48 kHz, 20 ms |
-//! | `io` | the thread: epoll, recvmmsg, sendmmsg, GSO |
-//! | `python` | the one file that knows PyO3 |
+//! | `io/*` | the media thread: epoll, recvmmsg, sendmmsg, GSO |
+//! | `mixer_thread` | the mixers' threads |
+//! | `timers` | deadlines, cheap while they sleep |
+//! | `python/*` | the only files that know PyO3 |
 //!
 //! Rule: an error is what the outside did; a panic is a broken invariant of ours. No input from outside may panic.
 
 pub mod audio;
-pub mod h264;
-pub mod leg;
 pub mod bus;
+pub mod core;
+pub mod h264;
+pub mod io;
+pub mod leg;
+pub mod mixer_thread;
 pub mod output;
 pub mod payload;
 pub mod receiver;
@@ -27,4 +32,8 @@ pub mod rtcp;
 pub mod rtp;
 pub mod sender;
 pub mod srtp;
+pub mod timers;
 pub mod unit;
+
+#[cfg(feature = "python")]
+mod python;
