@@ -1,9 +1,43 @@
 //! Outbound: units of the selected source to packets, paced, kept for retransmission, with continuous numbers.
+//!
+//! Deliberately not implemented: bandwidth estimation (the source is passed through and can't be thinned here), padding,
+//! forward error correction.
 
-use crate::unit::{Codec, TrackId};
+mod clock;
+mod history;
+mod keys;
+mod pacer;
 
+use crate::bus::track::Rate;
+use crate::leg::wire::Wire;
+use crate::leg::{LegError, SenderCodec, SenderConfig, Source};
+use crate::output::Output;
+use crate::payload::{Packetizer, Piece};
+use crate::rtcp::{ReportBlock, SenderInfo};
+use crate::rtp::{self, Header};
+use crate::unit::{Codec, Ns, TrackId, UnitRef};
+use clock::Clock;
+use history::{History, Kept};
+use keys::Keys;
+use pacer::Pacer;
+use std::collections::VecDeque;
+
+const MS: Ns = 1_000_000;
 /// Keys that may wait to be sent.
 pub const MAX_DTMF_QUEUED: usize = 64;
+/// What may wait to be paced out: so long, and so many bytes; a kept group may take its time.
+const MAX_QUEUE: Ns = 1000 * MS;
+const MAX_QUEUE_BYTES: usize = 12 << 20;
+/// A kept group is sent this many times faster than it came, within these bounds.
+const GROUP_SPEED: u64 = 4;
+const GROUP_BPS: std::ops::RangeInclusive<u64> = 8_000_000..=60_000_000;
+/// The same packet isn't sent again sooner, whatever the round trip.
+const RESEND_EVERY: Ns = 5 * MS;
+/// Retransmissions may take as much as the media, or this, and that many bytes at once.
+const RESEND_BPS: u64 = 1_000_000;
+const RESEND_BURST: u64 = 128 << 10;
+/// A sender that sent nothing for so long isn't reported as one (RFC 3550 6.3.8: two intervals).
+const ACTIVE: Ns = 5000 * MS;
 
 /// Figures of a sender; `Sender.stats` in `_engine.pyi`.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -16,7 +50,7 @@ pub struct SenderStats {
     pub bytes: u64,
     pub units: u64,
     pub keyframes: u64,
-    /// By overflow of the queue.
+    /// By overflow of the queue, or because no packet can carry them.
     pub dropped_units: u64,
     /// Age of what waits longest to be sent.
     pub queue_ms: u32,
@@ -32,4 +66,503 @@ pub struct SenderStats {
     pub remb_bps: Option<u64>,
     pub bitrate_bps: u64,
     pub fps: f32,
+}
+
+/// A packet that waits to be paced out.
+#[derive(Debug)]
+struct Queued {
+    unit: UnitRef,
+    piece: Piece,
+    marker: bool,
+    /// None: the time of sending decides.
+    timestamp: Option<u32>,
+    /// The first of its unit.
+    first: bool,
+    /// Leave a sequence number out before it.
+    skip: bool,
+    at: Ns,
+}
+
+/// One outbound track of a leg.
+#[derive(Debug)]
+pub struct Sender {
+    config: SenderConfig,
+    enabled: bool,
+    source: Option<Source>,
+    /// The next unit is the source's first.
+    fresh: bool,
+    /// Units are dropped up to the next key frame.
+    gated: bool,
+    /// It was asked for.
+    wished: bool,
+    seq: u16,
+    rtx_seq: u16,
+    clock: Clock,
+    packetizer: Packetizer,
+    pieces: Vec<Piece>,
+    queue: VecDeque<Queued>,
+    queued_bytes: usize,
+    /// A kept group is being sent, with what came since queued behind it.
+    catching_up: bool,
+    group_timestamp: u32,
+    pacer: Pacer,
+    history: History,
+    keys: Keys,
+    resend_budget: u64,
+    resend_at: Ns,
+    /// Of sender reports: packets and payload bytes, retransmissions not included.
+    report_packets: u32,
+    report_octets: u32,
+    sent_last: Option<Ns>,
+    stats: SenderStats,
+    rate: Rate,
+}
+
+impl Sender {
+    /// `random`: where sequence numbers and timestamps begin.
+    pub fn new(config: SenderConfig, mut random: impl FnMut() -> u64) -> Sender {
+        let codec = config.codec;
+        let stats = SenderStats {
+            ssrc: config.ssrc,
+            codec: codec.codec,
+            track: None,
+            packets: 0,
+            bytes: 0,
+            units: 0,
+            keyframes: 0,
+            dropped_units: 0,
+            queue_ms: 0,
+            nacks_received: 0,
+            rtx_sent: 0,
+            plis_received: 0,
+            firs_received: 0,
+            remote_loss_percent: 0.0,
+            remote_jitter_ms: 0.0,
+            rtt_ms: None,
+            remb_bps: None,
+            bitrate_bps: 0,
+            fps: 0.0,
+        };
+        Sender {
+            enabled: true,
+            source: None,
+            fresh: true,
+            gated: false,
+            wished: false,
+            // below 32768, so that nobody who misses the first packets guesses the rollover counter wrong (RFC 3711 3.3.1)
+            seq: random() as u16 >> 1,
+            rtx_seq: random() as u16 >> 1,
+            clock: Clock::new(codec.clock_hz, random() as u32),
+            packetizer: Packetizer::default(),
+            pieces: Vec::new(),
+            queue: VecDeque::new(),
+            queued_bytes: 0,
+            catching_up: false,
+            group_timestamp: 0,
+            pacer: Pacer::new(config.max_bps),
+            history: History::new(Ns::from(config.history_ms) * MS),
+            keys: Keys::default(),
+            resend_budget: RESEND_BURST,
+            resend_at: 0,
+            report_packets: 0,
+            report_octets: 0,
+            sent_last: None,
+            stats,
+            rate: Rate::default(),
+            config,
+        }
+    }
+
+    pub fn config(&self) -> &SenderConfig {
+        &self.config
+    }
+
+    pub fn has_ssrc(&self, ssrc: u32) -> bool {
+        self.config.ssrc == ssrc || self.config.rtx_ssrc == Some(ssrc)
+    }
+
+    fn is_video(&self) -> bool {
+        self.config.codec.codec.is_video()
+    }
+
+    pub fn set_codec(&mut self, codec: SenderCodec, now: Ns) {
+        if codec.codec != self.config.codec.codec {
+            self.drop_queue();
+            self.gated = codec.codec.is_video();
+            self.wished = false;
+        }
+        self.clock.set_hz(codec.clock_hz, now);
+        if codec.dtmf_pt.is_none() {
+            self.keys.clear();
+        }
+        self.config.codec = codec;
+        self.stats.codec = codec.codec;
+    }
+
+    /// True when it now needs a key frame.
+    pub fn set_enabled(&mut self, enabled: bool) -> bool {
+        let resumes = enabled && !self.enabled;
+        self.enabled = enabled;
+        if !enabled {
+            self.drop_queue();
+        }
+        if resumes {
+            self.fresh = true;
+            self.gated = self.is_video();
+            // the caller asks
+            self.wished = self.gated;
+            self.restart_clock();
+        }
+        resumes && self.gated && self.source.is_some()
+    }
+
+    pub fn set_max_bps(&mut self, bps: u64, now: Ns) {
+        self.config.max_bps = bps;
+        self.pacer.set_max_bps(bps, now);
+    }
+
+    pub fn switch_source(&mut self, source: Source) {
+        self.source = Some(source);
+        self.fresh = true;
+        self.gated = self.is_video();
+        self.wished = self.gated;
+        self.restart_clock();
+    }
+
+    pub fn stop(&mut self) {
+        self.source = None;
+        self.drop_queue();
+    }
+
+    fn restart_clock(&mut self) {
+        let source_hz = self.source.map_or(self.config.codec.clock_hz, |source| source.clock_hz);
+        self.clock.restart(source_hz);
+    }
+
+    // -- units
+
+    /// See `Leg::send_unit`.
+    pub fn send_unit(&mut self, unit: &UnitRef, now: Ns, wire: &mut Wire, out: &mut Output) {
+        if !self.enabled || self.source.is_none_or(|source| source.track != unit.track) {
+            return;
+        }
+        if unit.codec != self.config.codec.codec {
+            self.stats.dropped_units += 1;
+            return;
+        }
+        if !self.is_video() {
+            return self.send_frame(unit, now, wire, out);
+        }
+        if !wire.ready() {
+            // no keys or no address yet: begin with a key frame when there are
+            (self.gated, self.wished) = (true, false);
+            return;
+        }
+        if self.overflows(now) {
+            self.stats.dropped_units += self.drop_queue();
+            (self.gated, self.wished) = (true, false);
+        }
+        if self.gated && !unit.keyframe {
+            self.stats.dropped_units += u64::from(!self.fresh);
+            if !std::mem::replace(&mut self.wished, true) {
+                out.keyframe_wishes.push(self.config.id);
+            }
+            return;
+        }
+        self.gated = false;
+        let timestamp = if self.catching_up { None } else { Some(self.clock.stamp(unit, now)) };
+        self.enqueue(unit, timestamp, now);
+        self.pump(now, wire, out);
+    }
+
+    /// See `Leg::send_group`.
+    pub fn send_group(&mut self, units: &[UnitRef], now: Ns, wire: &mut Wire, out: &mut Output) {
+        let [first, .., last] = units else {
+            return units.iter().for_each(|unit| self.send_unit(unit, now, wire, out));
+        };
+        let ours = self.source.is_some_and(|source| units.iter().all(|unit| unit.track == source.track));
+        if !ours || !first.keyframe || !self.enabled || !wire.ready() || first.codec != self.config.codec.codec {
+            return;
+        }
+        let bytes: u64 = units.iter().map(|unit| unit.payload.len() as u64).sum();
+        let span = last.arrival.saturating_sub(first.arrival).max(MS);
+        let own_bps = u128::from(bytes) * 8_000_000_000 / u128::from(span);
+        let bps = (own_bps as u64).saturating_mul(GROUP_SPEED).clamp(*GROUP_BPS.start(), *GROUP_BPS.end());
+        self.pacer.set_group(Some(bps), now);
+        self.catching_up = true;
+        self.gated = false;
+        for unit in units {
+            self.enqueue(unit, None, now);
+        }
+        self.pump(now, wire, out);
+    }
+
+    /// Sound isn't paced: a frame is a packet.
+    fn send_frame(&mut self, unit: &UnitRef, now: Ns, wire: &mut Wire, out: &mut Output) {
+        if self.keys.busy() {
+            return;
+        }
+        let timestamp = self.clock.stamp(unit, now);
+        self.enqueue(unit, Some(timestamp), now);
+        while let Some(queued) = self.queue.pop_front() {
+            self.send_queued(queued, now, wire, out);
+        }
+    }
+
+    /// Plans the packets of a unit and puts them into the queue.
+    fn enqueue(&mut self, unit: &UnitRef, timestamp: Option<u32>, now: Ns) {
+        let fresh = std::mem::take(&mut self.fresh);
+        self.pieces.clear();
+        if self.packetizer.plan(unit, &self.config.codec.packing, &mut self.pieces).is_err() {
+            self.stats.dropped_units += 1;
+            return;
+        }
+        // the peer learns of a loss from the numbers; what starts decoding anew needs nothing from before
+        let skip = !unit.contiguous && !fresh && !(unit.keyframe && unit.codec.is_video());
+        self.stats.units += 1;
+        self.stats.keyframes += u64::from(unit.keyframe && unit.codec.is_video());
+        self.rate.add(unit.payload.len(), now);
+        let video = unit.codec.is_video();
+        for (n, &piece) in self.pieces.iter().enumerate() {
+            self.queued_bytes += piece.len();
+            let first = n == 0;
+            // of sound it begins a talk spurt (RFC 3551 4.1)
+            let marker = if video { piece.last } else { fresh };
+            let unit = unit.clone();
+            self.queue.push_back(Queued { unit, piece, marker, timestamp, first, skip: skip && first, at: now });
+        }
+        self.pacer.plan(self.queued_bytes);
+    }
+
+    /// Sends what the pacer lets go.
+    fn pump(&mut self, now: Ns, wire: &mut Wire, out: &mut Output) {
+        while !self.queue.is_empty() && self.pacer.may_send(now) {
+            let Some(queued) = self.queue.pop_front() else { break };
+            self.pacer.sent(queued.piece.len());
+            self.send_queued(queued, now, wire, out);
+        }
+        if self.queue.is_empty() && self.catching_up {
+            self.catching_up = false;
+            self.pacer.set_group(None, now);
+        }
+    }
+
+    fn send_queued(&mut self, queued: Queued, now: Ns, wire: &mut Wire, out: &mut Output) {
+        self.queued_bytes -= queued.piece.len();
+        if queued.skip {
+            self.history.push(self.seq, None);
+            self.seq = self.seq.wrapping_add(1);
+        }
+        if queued.timestamp.is_none() && queued.first {
+            self.group_timestamp = self.clock.stamp_at(now);
+        }
+        let kept = Kept {
+            timestamp: queued.timestamp.unwrap_or(self.group_timestamp),
+            marker: queued.marker,
+            unit: queued.unit,
+            piece: queued.piece,
+            pt: self.config.codec.pt,
+            sent: now,
+            resent: 0,
+        };
+        let seq = self.seq;
+        let header =
+            Header { marker: kept.marker, pt: kept.pt, seq, timestamp: kept.timestamp, ssrc: self.config.ssrc };
+        if !wire.send_rtp(out, |bytes| write_packet(&self.config, &header, &kept, bytes)) {
+            return;
+        }
+        self.count_sent(kept.piece.len(), now);
+        let repairs = self.is_video() || self.config.codec.rtx_pt.is_some();
+        if repairs {
+            self.history.push(seq, Some(kept));
+        }
+    }
+
+    fn count_sent(&mut self, payload_bytes: usize, now: Ns) {
+        self.seq = self.seq.wrapping_add(1);
+        self.stats.packets += 1;
+        self.stats.bytes += payload_bytes as u64;
+        self.report_packets = self.report_packets.wrapping_add(1);
+        self.report_octets = self.report_octets.wrapping_add(payload_bytes as u32);
+        self.sent_last = Some(now);
+    }
+
+    fn overflows(&self, now: Ns) -> bool {
+        let age = self.queue.front().map_or(0, |queued| now.saturating_sub(queued.at));
+        age > MAX_QUEUE && !self.catching_up || self.queued_bytes > MAX_QUEUE_BYTES
+    }
+
+    /// Drops whole units; one of which something is sent already is finished. How many.
+    fn drop_queue(&mut self) -> u64 {
+        let Some(whole) = self.queue.iter().position(|queued| queued.first) else { return 0 };
+        let dropped = self.queue.drain(whole..);
+        let mut units = 0;
+        for queued in dropped {
+            units += u64::from(queued.first);
+            self.queued_bytes -= queued.piece.len();
+        }
+        units
+    }
+
+    // -- keys
+
+    pub fn send_dtmf(&mut self, digits: &str, duration_ms: u32, gap_ms: u32, now: Ns) -> Result<(), LegError> {
+        if self.config.codec.dtmf_pt.is_none() {
+            return Err(LegError::NoDtmf);
+        }
+        self.keys.press(digits, duration_ms, gap_ms, now)
+    }
+
+    fn send_keys(&mut self, now: Ns, wire: &mut Wire, out: &mut Output) {
+        let Some(pt) = self.config.codec.dtmf_pt else { return };
+        while let Some(packet) = self.keys.poll(self.clock.hz(), now, || self.clock.stamp_at(now)) {
+            let (marker, seq, timestamp, ssrc) = (packet.marker, self.seq, packet.timestamp, self.config.ssrc);
+            let header = Header { marker, pt, seq, timestamp, ssrc };
+            let config = &self.config;
+            let sent = wire.send_rtp(out, |bytes| {
+                write_header(config, &header, None, bytes);
+                bytes.extend_from_slice(&packet.payload);
+            });
+            if sent {
+                self.count_sent(packet.payload.len(), now);
+                self.history.push(seq, None);
+                // sound begins again with a marker
+                self.fresh = true;
+            }
+        }
+    }
+
+    // -- time
+
+    pub fn poll(&mut self, now: Ns, wire: &mut Wire, out: &mut Output) {
+        self.pump(now, wire, out);
+        if self.keys.wake().is_some_and(|at| at <= now) && self.enabled && wire.ready() {
+            self.send_keys(now, wire, out);
+        }
+    }
+
+    pub fn wake(&self, ready: bool) -> Option<Ns> {
+        let queue = (!self.queue.is_empty()).then(|| self.pacer.next());
+        let keys = if self.enabled && ready { self.keys.wake() } else { None };
+        queue.into_iter().chain(keys).min()
+    }
+
+    /// Lets go of what is too old to be sent again, also when nothing new is sent.
+    pub fn tidy(&mut self, now: Ns) {
+        self.history.forget(now);
+    }
+
+    // -- what the peer says
+
+    /// Sends again what a NACK names, as far as it is kept and the budget lasts.
+    pub fn retransmit(
+        &mut self,
+        seqs: impl Iterator<Item = u16>,
+        rtt: Option<Ns>,
+        now: Ns,
+        wire: &mut Wire,
+        out: &mut Output,
+    ) {
+        self.refill_resend(now);
+        // an answer that is still on its way isn't repeated
+        let patience = rtt.map_or(RESEND_EVERY, |rtt| (rtt / 2).max(RESEND_EVERY));
+        for seq in seqs {
+            self.stats.nacks_received += 1;
+            let Some(kept) = self.history.find(seq) else { continue };
+            let len = kept.piece.len() as u64;
+            if kept.resent != 0 && now < kept.resent + patience || len > self.resend_budget || !self.enabled {
+                continue;
+            }
+            self.resend_budget -= len;
+            kept.resent = now;
+            let kept = &*kept;
+            let codec = &self.config.codec;
+            let rtx = codec.rtx_pt.filter(|_| kept.pt == codec.pt).zip(self.config.rtx_ssrc);
+            let (marker, timestamp) = (kept.marker, kept.timestamp);
+            let config = &self.config;
+            let sent = match rtx {
+                Some((pt, ssrc)) => {
+                    let header = Header { marker, pt, seq: self.rtx_seq, timestamp, ssrc };
+                    self.rtx_seq = self.rtx_seq.wrapping_add(1);
+                    wire.send_rtp(out, |bytes| {
+                        write_header(config, &header, kept.unit.level, bytes);
+                        bytes.extend_from_slice(&seq.to_be_bytes());
+                        kept.piece.write(&kept.unit, bytes);
+                    })
+                }
+                None => {
+                    let header = Header { marker, pt: kept.pt, seq, timestamp, ssrc: config.ssrc };
+                    wire.send_rtp(out, |bytes| write_packet(config, &header, kept, bytes))
+                }
+            };
+            self.stats.rtx_sent += u64::from(sent);
+        }
+    }
+
+    fn refill_resend(&mut self, now: Ns) {
+        let bps = { self.rate }.read(now).1.max(RESEND_BPS);
+        let passed = now.saturating_sub(self.resend_at).min(1000 * MS);
+        self.resend_budget = (self.resend_budget + passed / 1000 * bps / 8_000_000).min(RESEND_BURST.max(bps / 16));
+        self.resend_at = now;
+    }
+
+    /// PLI or FIR: someone needs a key frame of what is sent.
+    pub fn keyframe_wanted(&mut self, fir: bool, out: &mut Output) {
+        self.stats.plis_received += u64::from(!fir);
+        self.stats.firs_received += u64::from(fir);
+        if self.enabled && self.source.is_some() && self.is_video() {
+            out.keyframe_wishes.push(self.config.id);
+        }
+    }
+
+    pub fn set_remb(&mut self, bps: u64) {
+        self.stats.remb_bps = Some(bps);
+    }
+
+    pub fn take_report(&mut self, block: &ReportBlock, rtt: Option<Ns>) {
+        self.stats.remote_loss_percent = f32::from(block.fraction_lost) * 100.0 / 256.0;
+        self.stats.remote_jitter_ms = block.jitter as f32 * 1000.0 / self.clock.hz() as f32;
+        if let Some(rtt) = rtt {
+            self.stats.rtt_ms = Some(rtt as f32 / 1e6);
+        }
+    }
+
+    /// What a sender report says; None for who sends nothing.
+    pub fn report(&self, ntp: u64, now: Ns) -> Option<SenderInfo> {
+        if self.sent_last.is_none_or(|at| now > at + ACTIVE) {
+            return None;
+        }
+        let timestamp = self.clock.report(now)?;
+        Some(SenderInfo { ntp, timestamp, packets: self.report_packets, octets: self.report_octets })
+    }
+
+    pub fn stats(&self, now: Ns) -> SenderStats {
+        let (fps, bitrate_bps) = { self.rate }.read(now);
+        let age = self.queue.front().map_or(0, |queued| now.saturating_sub(queued.at));
+        let queue_ms = u32::try_from(age / MS).unwrap_or(u32::MAX);
+        SenderStats { track: self.source.map(|source| source.track), queue_ms, fps, bitrate_bps, ..self.stats }
+    }
+}
+
+/// Header with the extensions that were negotiated.
+fn write_header(config: &SenderConfig, header: &Header, level: Option<i8>, out: &mut Vec<u8>) {
+    let value;
+    let mut elements: [(u8, &[u8]); 2] = [(0, &[]); 2];
+    let mut count = 0;
+    if let (Some(ext), Some(mid)) = (config.mid_ext, &config.mid) {
+        elements[count] = (ext, mid.as_bytes());
+        count += 1;
+    }
+    if let (Some(ext), Some(level)) = (config.audio_level_ext, level) {
+        // whoever measured says nothing of voice; loud is near enough for who only wants to know who speaks
+        value = rtp::audio_level_value(level > -50, level);
+        elements[count] = (ext, &value);
+        count += 1;
+    }
+    header.write(out, &elements[..count]);
+}
+
+fn write_packet(config: &SenderConfig, header: &Header, kept: &Kept, out: &mut Vec<u8>) {
+    write_header(config, header, kept.unit.level, out);
+    kept.piece.write(&kept.unit, out);
 }

@@ -87,6 +87,17 @@ impl Codec {
         .find(|c| c.name().eq_ignore_ascii_case(name))
     }
 
+    /// Of RTP timestamps; None for L16, which has what was negotiated.
+    pub fn rtp_clock_hz(self) -> Option<u32> {
+        match self {
+            Codec::H264 | Codec::H265 | Codec::Vp8 => Some(90_000),
+            Codec::Opus => Some(48_000),
+            // G.722 samples at 16 kHz (RFC 3551 4.5.2)
+            Codec::G722 | Codec::Pcma | Codec::Pcmu => Some(8000),
+            Codec::L16 => None,
+        }
+    }
+
     pub fn is_video(self) -> bool {
         matches!(self, Codec::H264 | Codec::H265 | Codec::Vp8)
     }
