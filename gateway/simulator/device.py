@@ -177,7 +177,7 @@ class SimulatedDevice:
 
     async def call(self) -> Session:
         """Call ``settings.target``. Raises Refused."""
-        return await self.adapter.dial(self.settings.target, "here")
+        return await self.adapter.dial(self._loaded.config.devices[0], "here")
 
     def facts(self) -> dict[str, Any]:
         """State of the call, what is sent and what is seen; for JSON."""
