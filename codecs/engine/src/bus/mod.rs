@@ -171,12 +171,16 @@ impl Bus {
     }
 
     pub fn find(&self, name: &str, video: bool) -> Option<TrackId> {
-        let stream = self.streams.get(self.names.get(name)?)?;
+        let stream = self.named(name)?;
         stream.tracks.iter().copied().find(|id| self.tracks.get(id).is_some_and(|track| track.video == video))
     }
 
     pub fn stream(&self, id: u32) -> Option<&Stream> {
         self.streams.get(&id)
+    }
+
+    pub fn named(&self, name: &str) -> Option<&Stream> {
+        self.streams.get(self.names.get(name)?)
     }
 
     /// In the order of their names.

@@ -115,10 +115,11 @@ impl PyEngine {
         Ok(py.detach(|| self.engine.shared.with_core(|core, _| core.bus.find(stream, kind.is_video()))).map(|id| id.0))
     }
 
-    /// One dict a stream.
-    fn streams<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyDict>>> {
+    /// One dict a stream, of all or of those named.
+    #[pyo3(signature = (names = None))]
+    fn streams<'py>(&self, py: Python<'py>, names: Option<Vec<String>>) -> PyResult<Vec<Bound<'py, PyDict>>> {
         self.check()?;
-        report::streams(py, &self.engine)
+        report::streams(py, &self.engine, names.as_deref())
     }
 
     /// Units of these tracks for Python.

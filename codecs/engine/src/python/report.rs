@@ -2,6 +2,7 @@
 
 use super::events::reason;
 use crate::bus::track::TrackCounts;
+use crate::bus::Stream;
 use crate::core::LegFigures;
 use crate::io::Engine;
 use crate::leg::LegStats;
@@ -34,12 +35,15 @@ struct TrackFigures {
     cache_bytes: usize,
 }
 
-pub fn streams<'py>(py: Python<'py>, engine: &Engine) -> PyResult<Vec<Bound<'py, PyDict>>> {
+pub fn streams<'py>(py: Python<'py>, engine: &Engine, names: Option<&[String]>) -> PyResult<Vec<Bound<'py, PyDict>>> {
     let figures = py.detach(|| {
         engine.shared.with_core(|core, now| {
             let mut figures: Vec<StreamFigures> = Vec::new();
-            let listed: Vec<_> =
-                core.bus.streams().map(|stream| (stream.name.clone(), stream.opened, stream.tracks.clone())).collect();
+            let copy = |stream: &Stream| (stream.name.clone(), stream.opened, stream.tracks.clone());
+            let listed: Vec<_> = match names {
+                Some(names) => names.iter().filter_map(|name| core.bus.named(name)).map(copy).collect(),
+                None => core.bus.streams().map(copy).collect(),
+            };
             for (name, opened, ids) in listed {
                 let mut entry = StreamFigures {
                     name,
