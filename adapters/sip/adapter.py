@@ -31,10 +31,11 @@ from orbridge.adapters.sip.messages import (
     redacted,
 )
 from orbridge.adapters.sip.negotiated import Policy
+from orbridge.adapters.sip.negotiation import Terms
 from orbridge.adapters.sip.refusal import refuse
 from orbridge.adapters.sip.registrar import Registrar
 from orbridge.adapters.sip.registration import Registration, registrar_uri
-from orbridge.adapters.sip.session import SipSession, Terms
+from orbridge.adapters.sip.session import SipSession
 from orbridge.codecs.errors import LocalError, ParseError
 from orbridge.gateway import events
 from orbridge.gateway.adapter import Context, Refused
@@ -210,7 +211,9 @@ class SipAdapter:
         if caller.device is not None:
             self._replace(caller.device.name)
             admitted = self._context.router.admit_device(caller.device, wanted)
-            return self._session(caller.device, admitted.name, admitted.room, redacted(sender), True, agent)
+            return self._session(
+                caller.device, admitted.name, admitted.room, redacted(sender), inbound=True, user_agent=agent
+            )
         assert caller.registration is not None
         room = caller.registration.config.room or wanted
         if not room:
@@ -220,7 +223,7 @@ class SipAdapter:
             address = parse_address(sender)
             name = address.display or address.uri.user or name
         admitted = self._context.router.admit_guest(room, name)
-        return self._session(None, admitted.name, admitted.room, redacted(sender), True, agent)
+        return self._session(None, admitted.name, admitted.room, redacted(sender), inbound=True, user_agent=agent)
 
     def _replace(self, device: str) -> None:
         """A device that calls while we think that it is in a call was restarted, or wants to begin anew."""
@@ -293,7 +296,7 @@ class SipAdapter:
         else:
             account = accounts.choose(target, source_address(target), credentials)
             local = f"<{SipUri('sip', room, accounts.domain.strip('[]'))}>"
-        session = self._session(device, name, room, redacted(str(uri)), False, "")
+        session = self._session(device, name, room, redacted(str(uri)), inbound=False, ipv6=":" in target.host)
         self._attach(session)
         try:
             session.dial(Call(self._calls, account, session), str(uri), local=local, target=str(target))
@@ -318,7 +321,7 @@ class SipAdapter:
             admitted = self._context.router.admit_guest(session.room, uri.user or uri.host)
         except (ParseError, Refused):
             return None
-        made = self._session(None, admitted.name, session.room, redacted(target), False, "")
+        made = self._session(None, admitted.name, session.room, redacted(target), inbound=False)
         self._attach(made)
         call = Call(self._calls, self._endpoint.accounts.main, made)
         made.adopt(call)
@@ -327,11 +330,19 @@ class SipAdapter:
     # sessions
 
     def _session(
-        self, device: Device | None, name: str, room: str, remote: str, inbound: bool, user_agent: str
+        self,
+        device: Device | None,
+        name: str,
+        room: str,
+        remote: str,
+        *,
+        inbound: bool,
+        user_agent: str = "",
+        ipv6: bool = False,
     ) -> SipSession:
         return SipSession(
             self._context.next_id("sip"),
-            terms=self._terms(device or Device(name=name, adapter="sip"), name),
+            terms=self._terms(device or Device(name=name, adapter="sip"), name, ipv6),
             bus=self._context.bus,
             now_ns=self._context.now_ns,
             name=name,
@@ -343,7 +354,7 @@ class SipAdapter:
             transfer=self._transfer,
         )
 
-    def _terms(self, device: Device, label: str) -> Terms:
+    def _terms(self, device: Device, label: str, ipv6: bool) -> Terms:
         config = self._context.config
         hosts = [config.media.host, *config.media.hosts]
         kbps = device.max_video_kbps or config.media.max_video_kbps
@@ -358,6 +369,7 @@ class SipAdapter:
                 dscp_audio=config.media.dscp_audio,
                 dscp_video=config.media.dscp_video,
                 max_video_kbps=kbps,
+                prefers_ipv6=ipv6,
             ),
             video=device.video,
             content=build is not None and build.external_media,

@@ -37,6 +37,7 @@ class MediaSettings:
     Attributes:
         host, host_ipv6: our address; empty: we have none of that family.
         secure: nothing goes unencrypted, not even at first.
+        prefers_ipv6: the peer that we call is reached that way.
     """
 
     host: str
@@ -46,6 +47,7 @@ class MediaSettings:
     dscp_audio: int
     dscp_video: int
     max_video_kbps: int
+    prefers_ipv6: bool = False
 
 
 class _Line:
