@@ -53,17 +53,17 @@ export function judge(name: string, stream: StreamState | undefined, ours: Recep
   if (!video) return told(theirLoss >= LOSS_POOR ? "poor" : "fair", "Sound only", `${name} sends no picture`);
   if (video.bitrate_bps === 0) return told("poor", "No picture", `${name} stopped sending its picture`);
   if (ours && ours.frozenMs > FROZEN_MS) {
-    return told("poor", "Picture frozen", `no picture for ${Math.round(ours.frozenMs / 1000)} s`);
+    return told("poor", "Picture frozen", `No picture for ${Math.round(ours.frozenMs / 1000)} s`);
   }
   if (theirLoss >= LOSS_FAIR || ourLoss >= LOSS_FAIR) {
     const isTheirs = theirLoss >= ourLoss;
     const where = isTheirs ? `between ${name} and the gateway` : "between the gateway and this computer";
     const worst = Math.max(theirLoss, ourLoss);
     const words = worst >= LOSS_POOR ? "Bad connection" : "Choppy";
-    return told(worst >= LOSS_POOR ? "poor" : "fair", words, `${percent(worst)} of the packets are lost ${where}`);
+    return told(worst >= LOSS_POOR ? "poor" : "fair", words, `Packets are lost ${where}`);
   }
   if (latency !== null && latency >= LATENCY_FAIR_MS) {
-    return told(latency >= LATENCY_POOR_MS ? "poor" : "fair", "Delayed", `what you see happened ${seconds(latency)} ago`);
+    return told(latency >= LATENCY_POOR_MS ? "poor" : "fair", "Delayed", `What you see happened ${seconds(latency)} ago`);
   }
   return told("good", "Good picture");
 }

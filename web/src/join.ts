@@ -72,7 +72,7 @@ export class JoinDialog {
     show(this.video, isOn);
     show(this.off, !isOn);
     say(this.off, own.isBusy("video") ? "Opening the camera…" : "Camera is off");
-    setToggle(this.mic, "mic", "micOff", "Microphone", own.isOn("audio"), own.isBusy("audio"));
+    setToggle(this.mic, "mic", "micOff", "Mic", own.isOn("audio"), own.isBusy("audio"));
     setToggle(this.camera, "camera", "cameraOff", "Camera", isOn, own.isBusy("video"));
     const found = [own.notices.audio, own.notices.video].filter((notice) => notice !== undefined);
     const seen = new Set<string>();
@@ -123,6 +123,7 @@ export function setToggle(
   fill(button, icon(isOn ? on : off), h("span", {}, isOn ? label : `${label} off`));
   button.classList.toggle("is-off", !isOn);
   button.setAttribute("aria-pressed", String(isOn));
-  button.setAttribute("aria-label", `${label} is ${isOn ? "on" : "off"}, switch it ${isOn ? "off" : "on"}`);
+  const spoken = label === "Mic" ? "Microphone" : label;
+  button.setAttribute("aria-label", `${spoken} is ${isOn ? "on" : "off"}, switch it ${isOn ? "off" : "on"}`);
   button.disabled = isBusy;
 }

@@ -82,7 +82,7 @@ export class OwnMedia {
       this.drop(kind);
       const what = WORDS[kind];
       const text = "Was it unplugged, or switched off in the browser? Switch it on again here.";
-      this.notices[kind] = { severity: "warning", title: `The ${what} is gone`, text };
+      this.notices[kind] = { severity: "warning", title: `The ${what} is gone.`, text };
       this.changed();
     });
   }

@@ -413,7 +413,7 @@ class RoomPage {
     const isIn = this.publisher !== null;
     show(this.joinButton, this.may("publish") && !isIn && !this.trouble?.isFinal);
     for (const button of [this.micButton, this.cameraButton, this.leaveButton]) show(button, isIn);
-    setToggle(this.micButton, "mic", "micOff", "Microphone", this.own.isOn("audio"), this.own.isBusy("audio"));
+    setToggle(this.micButton, "mic", "micOff", "Mic", this.own.isOn("audio"), this.own.isBusy("audio"));
     setToggle(this.cameraButton, "camera", "cameraOff", "Camera", this.own.isOn("video"), this.own.isBusy("video"));
     setToggle(this.soundButton, "sound", "soundOff", "Sound", !this.sound.isMuted);
     const isOpen = !this.people.root.hidden;

@@ -167,6 +167,7 @@ export class Stage {
       if (this.strip.children[at] !== thumbnail.root) this.strip.insertBefore(thumbnail.root, this.strip.children[at] ?? null);
     });
     show(this.strip, looks.length > 0);
+    this.root.classList.toggle("alone", looks.length === 0);
   }
 
   private showEmpty(empty: Empty): void {

@@ -18,7 +18,7 @@ export function captureNotice(error: unknown, what: string): Notice {
   if (!window.isSecureContext) {
     return notice(
       "error",
-      `The browser keeps the ${what} from this page`,
+      `The browser keeps the ${what} from this page.`,
       "It gives them to secure pages only. Open this page with https://, or on the gateway itself with http://localhost.",
     );
   }
@@ -28,56 +28,56 @@ export function captureNotice(error: unknown, what: string): Notice {
     case "SecurityError":
       return notice(
         "error",
-        `This page may not use the ${what}`,
+        `This page may not use the ${what}.`,
         `Allow the ${what} in the browser: the symbol left of the address, then try again.`,
       );
     case "NotFoundError":
     case "OverconstrainedError":
-      return notice("warning", `No ${what} was found`, "Plug one in, or join without it.");
+      return notice("warning", `No ${what} was found.`, "Plug one in, or join without it.");
     case "NotReadableError":
     case "AbortError":
       return notice(
         "error",
-        `The ${what} can't be opened`,
+        `The ${what} can't be opened.`,
         "Another program may be using it. Close that one, then try again.",
       );
     default:
-      return notice("error", `The ${what} can't be used`, error instanceof Error ? error.message : String(error));
+      return notice("error", `The ${what} can't be used.`, error instanceof Error ? error.message : String(error));
   }
 }
 
 /** Why a request failed. */
 export function troubleNotice(error: unknown): Notice {
   if (!(error instanceof Trouble)) {
-    return notice("error", "Something went wrong in this page", error instanceof Error ? error.message : String(error));
+    return notice("error", "Something went wrong in this page.", error instanceof Error ? error.message : String(error));
   }
   switch (error.error) {
     case "token_missing":
-      return notice("error", "This page needs an access link", "Open the link that was given to you, or enter its token below.");
+      return notice("error", "This page needs an access link.", "Open the link that was given to you, or enter its token below.");
     case "token_wrong":
-      return notice("error", "Your access link is wrong or no longer valid", "Ask the person who gave it to you for a new one.");
+      return notice("error", "Your access link is wrong or no longer valid.", "Ask the person who gave it to you for a new one.");
     case "forbidden":
-      return notice("error", "Your access link doesn't allow this", sentence(error.what, error.advice));
+      return notice("error", "Your access link doesn't allow this.", sentence(error.what, error.advice));
     case "room_full":
-      return notice("warning", "The room is full", `${cap(error.what)}. You can go on watching; try again when somebody has left.`);
+      return notice("warning", "The room is full.", `${sentence(error.what)} You can go on watching; try again when somebody has left.`);
     case "no_common_codec":
-      return notice("error", "This browser and the room have no video format in common", noH264Text);
+      return notice("error", "This browser and the room have no video format in common.", noH264Text);
     case OFFLINE:
-      return notice("warning", "The gateway doesn't answer", error.advice);
+      return notice("warning", "The gateway doesn't answer.", error.advice);
     case "no_media":
       return notice("warning", error.what, error.advice);
     default:
-      return notice("error", cap(error.what), cap(error.advice));
+      return notice("error", sentence(error.what), sentence(error.advice));
   }
 }
 
 const noH264Text =
   "Operating rooms send H.264, and this browser has none. Use Chrome, Edge, Safari or Firefox (there the OpenH264 plugin must be on).";
 
-export const noH264 = (): Notice => notice("error", "This browser can't show the operating room", noH264Text);
+export const noH264 = (): Notice => notice("error", "This browser can't show the operating room.", noH264Text);
 
 export const noWebRtc = (): Notice =>
-  notice("error", "This browser can't do video calls", "It has no WebRTC, or it is switched off. Use a current Chrome, Edge, Safari or Firefox.");
+  notice("error", "This browser can't do video calls.", "It has no WebRTC, or it is switched off. Use a current Chrome, Edge, Safari or Firefox.");
 
 /** How a device stands, for people in its room. */
 export function deviceWords(device: DeviceState, now = Date.now()): string {
