@@ -70,7 +70,8 @@ fn room(codec: Codec, parties: usize, speakers: usize) -> (f64, u32) {
     let mut spent = 0.0;
     let mut now = TICK_NS;
     for frame in 0..FRAMES {
-        let units: Vec<_> = (0..parties).map(|n| unit(n, codec, frame, now, &voices[n][frame])).collect();
+        let voices = voices.iter().enumerate();
+        let units: Vec<_> = voices.map(|(n, voice)| unit(n, codec, frame, now, &voice[frame])).collect();
         let start = Instant::now();
         for unit in &units {
             mixer.push(unit, now);

@@ -3,14 +3,13 @@
 use super::codec;
 use super::groups::{self, Groups, Mask, Seat};
 use super::input::Input;
+use super::opus;
 use super::report::{Level, MixerReport, OutputReport};
 use super::{MAX_INPUTS, TICK_NS};
 use crate::unit::{Codec, Ns, TrackId, Unit, UnitRef};
 
 /// In larger rooms the noise of who doesn't speak is left out.
 const MANY_INPUTS: usize = 4;
-/// Expected loss, percent, until told.
-const DEFAULT_LOSS: u8 = 5;
 /// A shell that was away longer has left ticks out; a shorter delay it makes up for.
 const PAUSE_NS: Ns = 200_000_000;
 
@@ -174,7 +173,7 @@ impl Mixer {
         // The others know one bit rate only; let no wish keep equal ones apart.
         let bitrate_bps = if spec.codec == Codec::Opus { spec.bitrate_bps } else { 0 };
         self.outputs.push(Output {
-            seat: Seat { codec: spec.codec, bitrate_bps, loss: DEFAULT_LOSS, group: None },
+            seat: Seat { codec: spec.codec, bitrate_bps, loss: opus::DEFAULT_LOSS, group: None },
             excluded: excluded(&spec.exclude, &self.inputs),
             pts: 0,
             pts_step: groups::pts_step(format.clock_hz),
@@ -199,7 +198,7 @@ impl Mixer {
         Ok(())
     }
 
-    /// Expected loss on the way to this output's listener, for Opus' in-band FEC: 0..=100. 5 until told.
+    /// Expected loss on the way to this output's listener, for Opus' in-band FEC: 0..=100. 10 until told.
     pub fn set_loss(&mut self, id: OutputId, percent: u8) -> Result<(), MixError> {
         self.output(id)?.seat.loss = percent.min(100);
         Ok(())

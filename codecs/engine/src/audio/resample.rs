@@ -9,8 +9,9 @@ use std::sync::OnceLock;
 
 /// Input samples that one output sample is made from.
 pub const TAPS: usize = 32;
-/// Tabulated positions between two input samples; between these the result is interpolated, 80 dB exact.
-const PHASES: usize = 128;
+/// Tabulated positions between two input samples; the nearest is taken. What that costs is 73 dB below 1 kHz, 62 below
+/// 3.4. Of the table's 128 KiB a stream needs six rows or so at a time, since its drift is slow.
+const PHASES: usize = 1_024;
 /// -6 dB, as a part of the lower sampling rate: 3.7 kHz of 8.
 const CUTOFF: f64 = 0.46;
 const KAISER_BETA: f64 = 6.0;
@@ -83,12 +84,8 @@ impl Upsampler {
         let mut position = self.fraction;
         for sample in out.iter_mut() {
             let whole = position as usize;
-            let phase = (position - whole as f64) * PHASES as f64;
-            let row = (phase as usize).min(PHASES - 1);
-            let part = (phase - row as f64) as f32;
-            let window = &input[whole..whole + TAPS];
-            let (before, after) = (dot(window, &rows[row]), dot(window, &rows[row + 1]));
-            *sample = before + part * (after - before);
+            let phase = ((position - whole as f64) * PHASES as f64 + 0.5) as usize;
+            *sample = dot(&input[whole..whole + TAPS], &rows[phase.min(PHASES)]);
             position += step;
         }
         let moved = position as usize;
@@ -140,5 +137,104 @@ impl Downsampler {
     /// Delay in samples of 48 kHz.
     pub fn delay(&self) -> usize {
         self.filter.len() / 2
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tone of `hz` at `rate_hz`, `count` samples of it.
+    fn tone(hz: f64, rate_hz: f64, count: usize) -> Vec<f32> {
+        (0..count).map(|i| (0.5 * (2.0 * PI * hz * i as f64 / rate_hz).sin()) as f32).collect()
+    }
+
+    /// Power of the best fitting tone of `hz`, and of the rest, dB.
+    fn split(samples: &[f32], rate_hz: f64, hz: f64) -> (f64, f64) {
+        let n = samples.len() as f64;
+        let part = |f: fn(f64) -> f64| {
+            let products =
+                samples.iter().enumerate().map(|(i, &x)| f64::from(x) * f(2.0 * PI * hz * i as f64 / rate_hz));
+            products.sum::<f64>() * 2.0 / n
+        };
+        let inside = (part(f64::sin).powi(2) + part(f64::cos).powi(2)) / 2.0;
+        let all = samples.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / n;
+        (10.0 * inside.max(1e-12).log10(), 10.0 * (all - inside).max(1e-12).log10())
+    }
+
+    /// A second of 48 kHz from `rate_hz`, which runs `skew` faster.
+    fn up(hz: f64, rate_hz: f64, skew: f64) -> Vec<f32> {
+        let input = tone(hz, rate_hz, (rate_hz * 1.2) as usize);
+        let mut upsampler = Upsampler::default();
+        let mut position = TAPS / 2 - 1;
+        let mut all = Vec::new();
+        let step = rate_hz / 48_000.0 * (1.0 + skew);
+        for _ in 0..50 {
+            let mut out = [0.0; STEP];
+            let window = &input[position - (TAPS / 2 - 1)..];
+            assert!(upsampler.needs(step) + TAPS / 2 - 1 <= window.len());
+            // no more than what it says it needs
+            position += upsampler.process(&window[..upsampler.needs(step) + TAPS / 2 - 1], step, &mut out);
+            all.extend(out);
+        }
+        all
+    }
+
+    fn down(hz: f64, factor: usize) -> Vec<f32> {
+        let mut downsampler = Downsampler::new(factor);
+        let mut all = Vec::new();
+        for step in tone(hz, 48_000.0, 51 * STEP).chunks_exact(STEP) {
+            downsampler.process(step.try_into().unwrap(), |sample| all.push(sample));
+        }
+        all.split_off(STEP / factor) // the filter's beginning
+    }
+
+    #[test]
+    fn upwards_a_tone_stays_itself() {
+        for rate_hz in [8_000.0, 16_000.0, 48_000.0] {
+            for (hz, snr_db, loss_db) in [(300.0, 60.0, 0.05), (1_000.0, 60.0, 0.05), (3_200.0, 52.0, 0.6)] {
+                let (inside, outside) = split(&up(hz, rate_hz, 0.0), 48_000.0, hz);
+                assert!(inside - outside > snr_db, "{hz} of {rate_hz}: {inside:.1} over {outside:.1} dB");
+                assert!((inside + 9.03).abs() < loss_db, "{hz} of {rate_hz}: {inside:.2} dB");
+            }
+        }
+    }
+
+    #[test]
+    fn upwards_a_skewed_clock_shifts_the_tone_and_adds_nothing() {
+        for skew in [200e-6, -200e-6, 3e-3] {
+            for rate_hz in [8_000.0, 16_000.0, 48_000.0] {
+                let hz = 1_000.0 * (1.0 + skew);
+                // the first output sample lies on input sample TAPS / 2 - 1
+                let start = 2.0 * PI * 1_000.0 * (TAPS / 2 - 1) as f64 / rate_hz;
+                let ideal = |k: usize| 0.5 * (start + 2.0 * PI * hz * k as f64 / 48_000.0).sin();
+                let errors =
+                    up(1_000.0, rate_hz, skew).into_iter().enumerate().map(|(k, x)| (f64::from(x) - ideal(k)).abs());
+                let worst = errors.fold(0.0, f64::max);
+                assert!(worst < 0.5 * 1e-3, "{rate_hz} at {skew}: off by {worst}");
+            }
+        }
+    }
+
+    #[test]
+    fn downwards_a_tone_stays_itself_and_what_does_not_fit_is_gone() {
+        for (factor, passed, stopped) in [
+            (6, [300.0, 1_000.0, 3_200.0], [4_500.0, 7_000.0, 15_000.0]),
+            (3, [300.0, 1_000.0, 6_400.0], [9_000.0, 12_000.0, 20_000.0]),
+        ] {
+            let rate_hz = 48_000.0 / factor as f64;
+            for hz in passed {
+                let (inside, outside) = split(&down(hz, factor), rate_hz, hz);
+                assert!(
+                    inside - outside > 60.0 && (inside + 9.03).abs() < 0.6,
+                    "{hz} by {factor}: {inside:.1}, {outside:.1} dB"
+                );
+            }
+            for hz in stopped {
+                let all = down(hz, factor).iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / rate_hz;
+                let left = 10.0 * all.max(1e-12).log10();
+                assert!(left < -9.03 - 55.0, "{hz} by {factor} leaves {left:.1} dB");
+            }
+        }
     }
 }

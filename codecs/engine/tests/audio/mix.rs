@@ -163,7 +163,11 @@ fn times_go_on_evenly_and_say_when_the_sound_was_captured() {
 
 #[test]
 fn a_shell_that_slept_goes_on_at_the_present() {
-    let mut rig = Rig::new().sender(Sender::new(1, Codec::G722, tone(440.0, 0.25)), Link::default()).listener(1, Codec::G722, &[]);
+    let mut rig = Rig::new().sender(Sender::new(1, Codec::G722, tone(440.0, 0.25)), Link::default()).listener(
+        1,
+        Codec::G722,
+        &[],
+    );
     rig.run(3.0);
     rig.now += 2 * SECOND;
     rig.run(3.0);
@@ -180,7 +184,8 @@ fn the_callers_mistakes_are_named() {
     let mut mixer = Mixer::new();
     let tracks: Vec<TrackId> = (0..65).map(TrackId).collect();
     assert_eq!(mixer.set_inputs(&tracks), Err(MixError::TooManyInputs(65)));
-    let spec = |id, codec| OutputSpec { id: OutputId(id), track: TrackId(9), codec, bitrate_bps: 32_000, exclude: vec![] };
+    let spec =
+        |id, codec| OutputSpec { id: OutputId(id), track: TrackId(9), codec, bitrate_bps: 32_000, exclude: vec![] };
     assert_eq!(mixer.add_output(spec(1, Codec::H264)), Err(MixError::Codec(Codec::H264)));
     mixer.add_output(spec(1, Codec::Opus)).unwrap();
     assert_eq!(mixer.add_output(spec(1, Codec::Opus)), Err(MixError::OutputExists(OutputId(1))));

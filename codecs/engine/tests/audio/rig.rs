@@ -311,7 +311,8 @@ impl Rig {
         self.units.clear();
         self.mixer.tick(self.now, &mut self.units);
         for unit in &self.units {
-            let listener = self.listeners.iter_mut().find(|listener| listener.output.0 + 1_000 == unit.track.0).unwrap();
+            let listener =
+                self.listeners.iter_mut().find(|listener| listener.output.0 + 1_000 == unit.track.0).unwrap();
             listener.take(unit);
         }
         self.now += TICK_NS;
