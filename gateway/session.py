@@ -178,5 +178,5 @@ class Session(EventEmitter):
         """A key frame of one of our published tracks is wanted and RTCP alone may not do (SIP INFO goes here)."""
 
     def stats(self) -> dict[str, Any]:
-        """Legs, receivers and senders, as the engine counts them."""
+        """``legs``: the engine's ``Leg.stats`` of each leg, in the order in which the lines were negotiated."""
         return {}

@@ -297,8 +297,9 @@ class CallMedia:
             quiet.append(since if idle is None else min(int(idle), since))
         return min(quiet, default=0)
 
-    def stats(self) -> dict[str, Any]:
-        return {"/".join(place): line.leg.stats() for place, line in self._lines.items()}
+    def stats(self) -> list[dict[str, Any]]:
+        """The legs' counters in the order in which the lines were negotiated, each with its line's name."""
+        return [{"line": "/".join(place), **line.leg.stats()} for place, line in self._lines.items()]
 
     def close(self) -> None:
         """Free everything. Idempotent."""
