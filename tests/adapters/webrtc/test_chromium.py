@@ -75,21 +75,28 @@ async def decoded(page: Page, name: str, seconds: float) -> tuple[float, dict[st
     return (after["framesDecoded"] - before["framesDecoded"]) / elapsed, after
 
 
+async def frames_encoded(page: Page) -> int:
+    """By the camera; its rate is Chromium's choice, 20 a second on an idle machine."""
+    return int((await stats(page, "camera"))["outbound"]["video"]["framesEncoded"])
+
+
 async def test_camera_to_player_and_back(gateway: Gateway, page: Page) -> None:
     await started(page, "camera", "publish", "/rooms/or-3/whip?name=anna")
     session = next(iter(gateway.adapter.sessions()))
     await until(lambda: session.state is State.ACTIVE)
     await started(page, "player", "play", "/streams/or-3/anna/main/whep", "viewer")
     await asyncio.sleep(3)
+    encoded = await frames_encoded(page)
     rate, video = await decoded(page, "player", 4)
-    assert rate >= 20
+    assert rate >= 0.9 * (await frames_encoded(page) - encoded) / 4
+    assert rate >= 12
     assert (video["frameWidth"], video["frameHeight"]) == (640, 360)
     assert video["packetsLost"] == 0
     assert "H264" in video["codec"]
     player = await stats(page, "player")
     assert player["inbound"]["audio"]["packetsReceived"] > 200
     assert "opus" in player["inbound"]["audio"]["codec"]
-    assert player["transport"]["srtpCipher"] == "AEAD_AES_128_GCM"
+    assert player["transport"]["srtpCipher"] == "SRTP_AEAD_AES_128_GCM"
     assert set(player["patches"]) == {204}
     camera = await stats(page, "camera")
     assert camera["outbound"]["video"]["framesEncoded"] > 100
@@ -104,8 +111,10 @@ async def test_camera_to_player_and_back(gateway: Gateway, page: Page) -> None:
         after = await stats(page, name)
         assert after["transport"]["iceLocalUsernameFragment"] != before["transport"]["iceLocalUsernameFragment"]
         assert after["transport"]["selectedCandidatePairChanges"] > before["transport"]["selectedCandidatePairChanges"]
+        encoded = await frames_encoded(page)
         rate, video = await decoded(page, "player", 3)
-        assert rate >= 20
+        assert rate >= 0.9 * (await frames_encoded(page) - encoded) / 3
+        assert rate >= 12
         assert video["packetsLost"] == 0
         assert video["freezeCount"] == 0
 
@@ -128,6 +137,7 @@ async def test_a_published_stream_is_decoded(
     await started(page, "player", "play", "/streams/or-3/main/whep", "viewer")
     await page.wait_for_function("player.firstFrame !== undefined", timeout=5000)
     first = (await stats(page, "player"))["firstFrame"]
+    await asyncio.sleep(3)  # The kept group comes faster than it was made, until the viewer is at live.
     rate, video = await decoded(page, "player", 4)
     assert rate == pytest.approx(30, abs=3)
     assert (video["frameWidth"], video["frameHeight"]) == (width, height)
