@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bad_path import BadPath
 from pairs import until
 from pictures import Studio
 from playwright.async_api import Page, async_playwright
 from web_gateway import Gateway, web_gateway
 
+from orbridge.adapters.webrtc.session import WebRtcSession
 from orbridge.codecs._engine import Engine
 from orbridge.gateway.bus import Bus
 from orbridge.gateway.session import CloseReason, State
@@ -144,6 +146,39 @@ async def test_a_published_stream_is_decoded(
     assert video["packetsLost"] == 0
     assert first < 1500
     await studio.close()
+
+
+async def test_loss_and_a_nat_that_changes_its_port(gateway: Gateway, page: Page) -> None:
+    bus = gateway.context.bus
+    assert isinstance(bus, Bus)
+    studio = Studio(bus, width=1280, height=720)
+    path = BadPath(loss=0.03)
+    port = await path.start()
+    try:
+        await page.evaluate("(port) => { window.player = new Client('viewer'); player.detour = port; }", port)
+        playing = asyncio.ensure_future(page.evaluate("player.play('/streams/or-3/main/whep')"))
+        await until(lambda: list(gateway.adapter.sessions()) != [])
+        session = next(iter(gateway.adapter.sessions()))
+        assert isinstance(session, WebRtcSession)
+        path.lead_to("127.0.0.1", session._peer.sockets[0].leg.port)
+        await playing
+        await page.wait_for_function("player.firstFrame !== undefined", timeout=5000)
+        await asyncio.sleep(3)
+        rate, video = await decoded(page, "player", 5)
+        assert path.lost > 30
+        assert rate == pytest.approx(30, abs=2)
+        assert video["retransmittedPacketsReceived"] > 20
+        assert video["freezeCount"] == 0
+
+        moves = session.stats()["ice"]["moves"]
+        await path.change_port()
+        await until(lambda: session.stats()["ice"]["moves"] > moves, 5)
+        rate, video = await decoded(page, "player", 4)
+        assert rate >= 28
+        assert session.state is State.ACTIVE
+    finally:
+        path.close()
+        await studio.close()
 
 
 async def test_a_killed_browser_is_freed_within_thirty_seconds(gateway: Gateway) -> None:
