@@ -57,6 +57,10 @@ class CallOwner(Protocol):
         """A request of ours within the call got no answer (408) or couldn't be sent (503)."""
         ...
 
+    def given_up(self) -> None:
+        """pjsip itself says goodbye: the session timer ran out, or the peer doesn't know of the call any more."""
+        ...
+
     def progressed(self, phase: Phase, status: int, reason: str) -> None:
         """``status`` and ``reason`` of the last response; for OVER of what ended it."""
         ...
@@ -182,6 +186,12 @@ class _Inner(pj.Call):  # type: ignore[misc]
             and change.tsx.statusCode >= 400
         ):
             self._owner.unanswered(clean(change.tsx.method), int(change.tsx.statusCode))
+        elif (
+            change.type == pj.PJSIP_EVENT_TX_MSG
+            and change.tsx.role == pj.PJSIP_ROLE_UAC
+            and clean(change.tsx.method) == "BYE"
+        ):
+            self._owner.given_up()
 
     @guarded
     def onCallState(self, prm: Any) -> None:

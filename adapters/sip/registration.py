@@ -150,10 +150,12 @@ class Registration:
             return
         request = pj.SendRequestParam()
         request.method = "OPTIONS"
+        request.txOption.targetUri = str(self.registrar)
         try:
-            self.account.sendRequest(str(self.registrar), request)
-        except (pj.Error, TypeError, AttributeError):
-            return  # a build without it: the refresh alone keeps the registration
+            self.account.sendRequest(request)
+        except pj.Error as exc:
+            self._on_state(503, exc.reason, 0)
+            return
         self._is_probing, self._probe_sent_at = True, asyncio.get_running_loop().time()
 
     def _on_probe(self, status: int) -> None:

@@ -37,6 +37,7 @@ FAST_UPDATE = (
 )
 # How long a peer has to confirm that a call is over before we stop waiting.
 HANGUP_WITHIN_S = 3.0
+GIVEN_UP_S = 0.1
 DTMF_MS = 160
 DTMF_GAP_S = 0.24
 
@@ -203,6 +204,11 @@ class SipSession(Session):
             self._negotiation.refused(status)
         elif method == "INFO":
             self._info_answered(status)
+
+    def given_up(self) -> None:
+        # Not waited for: a peer that vanished doesn't answer a BYE either, and pjsip says it for half a minute.
+        # A moment later, for an answer without anything usable has its reason told by the negotiation first.
+        self._after("given up", GIVEN_UP_S, lambda: self._finish(CloseReason.EXPIRED))
 
     def progressed(self, phase: Phase, status: int, reason: str) -> None:
         if phase is Phase.OVER:

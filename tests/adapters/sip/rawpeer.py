@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import random
 import re
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -51,6 +52,8 @@ class Dialog:
 class RawPeer(asyncio.DatagramProtocol):
     """``name@host:port`` speaking SIP over UDP with a gateway."""
 
+    via = "UDP"
+
     def __init__(self, port: int, gateway: int, *, user: str = "or3", host: str = "127.0.0.1") -> None:
         self.port, self.gateway, self.user, self.host = port, gateway, user, host
         self.seen: list[str] = []
@@ -72,6 +75,10 @@ class RawPeer(asyncio.DatagramProtocol):
         if text.strip():
             self.seen.append(text)
             self._inbox.put_nowait(text)
+
+    @property
+    def contact(self) -> str:
+        return f"sip:{self.user}@{self.at}" + ("" if self.via == "UDP" else f";transport={self.via.lower()}")
 
     @property
     def at(self) -> str:
@@ -137,13 +144,13 @@ class RawPeer(asyncio.DatagramProtocol):
             dialog.invite_cseq = cseq
         lines = [
             f"{method} {dialog.target} SIP/2.0",
-            f"Via: SIP/2.0/UDP {self.at};branch={dialog.branch};rport",
+            f"Via: SIP/2.0/{self.via} {self.at};branch={dialog.branch};rport",
             "Max-Forwards: 70",
             f"From: {dialog.local}",
             f"To: {dialog.remote}",
             f"Call-ID: {dialog.call_id}",
             f"CSeq: {cseq} {method}",
-            f"Contact: <sip:{self.user}@{self.at}>",
+            f"Contact: <{self.contact}>",
             "Allow: INVITE, ACK, BYE, CANCEL, UPDATE, INFO, OPTIONS",
             *extra,
         ]
@@ -212,7 +219,7 @@ class RawPeer(asyncio.DatagramProtocol):
             f"To: {to}",
             f"Call-ID: {header(request, 'Call-ID')}",
             f"CSeq: {header(request, 'CSeq')}",
-            f"Contact: <sip:{self.user}@{self.at}>",
+            f"Contact: <{self.contact}>",
             "Allow: INVITE, ACK, BYE, CANCEL, UPDATE, INFO, OPTIONS",
             *extra,
         ]
@@ -239,6 +246,46 @@ class RawPeer(asyncio.DatagramProtocol):
         self.reply(invite, 200, "OK", sdp=sdp, extra=extra)
         await self.wait("ACK ", within)
         return self.dialog_of(invite), invite
+
+
+class StreamPeer(RawPeer):
+    """The same over TCP, or TLS with a context; one connection to the gateway, made in ``open``."""
+
+    via = "TCP"
+
+    def __init__(self, port: int, gateway: int, *, tls: ssl.SSLContext | None = None, **more: str) -> None:
+        super().__init__(port, gateway, **more)
+        self._tls = tls
+        self._writer: asyncio.StreamWriter | None = None
+        self._reading: asyncio.Task[None] | None = None
+        if tls is not None:
+            self.via = "TLS"
+
+    async def open(self) -> StreamPeer:
+        reader, self._writer = await asyncio.open_connection(self.host, self.gateway, ssl=self._tls)
+        self.port = self._writer.get_extra_info("sockname")[1]
+        self._reading = asyncio.create_task(self._read(reader))
+        return self
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        while True:
+            try:
+                head = (await reader.readuntil(b"\r\n\r\n")).lstrip(b"\r\n")
+            except asyncio.IncompleteReadError:
+                return
+            length = re.search(rb"Content-Length:\s*(\d+)", head, re.IGNORECASE)
+            data = head + (await reader.readexactly(int(length[1])) if length else b"")
+            self.datagram_received(data, (self.host, self.gateway))
+
+    def send(self, message: str | bytes) -> None:
+        assert self._writer is not None
+        self._writer.write(message if isinstance(message, bytes) else message.encode())
+
+    def close(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+        if self._writer is not None:
+            self._writer.close()
 
 
 def description(
