@@ -188,7 +188,7 @@ def test_wrong_arguments_are_named(engine: Engine) -> None:
         engine.want_keyframe(999)
     with pytest.raises(ValueError, match="udp_ports"):
         Engine(udp_ports=(30_000, 20_000))
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"."):
         h264_sps(b"\x67")
 
 
