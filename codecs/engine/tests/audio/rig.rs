@@ -83,7 +83,8 @@ pub struct Sender {
 
 impl Sender {
     pub fn new(track: u32, codec: Codec, sound: Sound) -> Self {
-        let encoder = Encoder::new(codec, 32_000).unwrap();
+        let mut encoder = Encoder::new(codec, 32_000).unwrap();
+        encoder.set_loss(0); // with FEC frames of several kinds alternate, which `join_opus` couldn't
         let (samples, pts) = (0, 123_456);
         Sender { track: TrackId(track), codec, encoder, sound, steps: 1, skew: 0.0, samples, pts, halves: Vec::new() }
     }
@@ -110,6 +111,7 @@ impl Sender {
     pub fn set_codec(&mut self, codec: Codec) {
         self.codec = codec;
         self.encoder = Encoder::new(codec, 32_000).unwrap();
+        self.encoder.set_loss(0);
     }
 
     /// Time passes without a unit: silence suppression.
