@@ -7,35 +7,39 @@
 //! Deliberately not implemented: forward error correction (RFC 5109 and the vendors'), TWCC feedback, simulcast.
 
 mod capture;
+mod claim;
 mod keys;
 mod level;
 mod missing;
 mod reorder;
 mod statistics;
 mod timeline;
+mod units;
 
 use crate::bus::track::Rate;
 use crate::leg::{PayloadTypes, ReceiverConfig};
-use crate::output::{Event, Output};
-use crate::payload::dtmf::TelephoneEvent;
-use crate::payload::{Depacketizer, Finished, Frame, Input, PayloadError};
+use crate::output::Output;
+use crate::payload::{Depacketizer, Finished};
 use crate::rtcp::{ReportBlock, SenderInfo};
 use crate::rtp::{self, Packet};
-use crate::unit::{Codec, LegId, Ns, Unit};
+use crate::unit::{Codec, LegId, Ns};
 use capture::CaptureClock;
+pub use claim::Claim;
+use claim::Meaning;
 use keys::{KeyPress, Keys};
 use missing::{Missing, Patience};
 use reorder::{Arrival, Meta, Reorder};
 use statistics::Statistics;
 use std::collections::VecDeque;
 use timeline::Timeline;
+use units::nanoseconds;
 
 const MS: Ns = 1_000_000;
 /// While the source is heard within this, packets of the sources before it are ignored.
 const ALIVE: Ns = 500 * MS;
 /// Sources that are remembered as left.
 const MAX_RETIRED: usize = 8;
-/// A picture without a marker that is followed by nothing for so long is whole.
+/// A picture of a source that sets no markers is whole when nothing follows it for so long.
 const PAUSE: Ns = 250 * MS;
 /// Sound waits no longer than this for a retransmission, where one was negotiated.
 const MAX_AUDIO_WAIT: Ns = 120 * MS;
@@ -72,29 +76,6 @@ pub struct ReceiverStats {
     pub last_unit_ms: Option<u64>,
 }
 
-/// What a payload type means to a receiver.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Meaning {
-    Media(Codec),
-    /// A retransmission of this payload type.
-    Rtx(u8),
-    Dtmf,
-}
-
-/// Whose a packet is.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Claim {
-    None,
-    /// Of a source that was left, while the new one is heard.
-    Retired,
-    /// The payload type is known, but the source that signalling named is heard.
-    Stranger,
-    /// The payload type is known.
-    PayloadType,
-    Mid,
-    Ssrc,
-}
-
 /// One inbound track of a leg.
 #[derive(Debug)]
 pub struct Receiver {
@@ -120,7 +101,9 @@ pub struct Receiver {
     gap: bool,
     /// Something was lost since the last unit.
     damaged: bool,
-    /// When the open picture's last packet was processed.
+    /// The source sets markers: without one, a picture's end is still to come.
+    marks: bool,
+    /// When the open picture's last packet was processed, if only the next picture tells its end.
     open_since: Option<Ns>,
     /// Middle bits of the last sender report's NTP timestamp, and its arrival.
     sender_report: Option<(u32, Ns)>,
@@ -157,6 +140,7 @@ impl Receiver {
             depacketizer: None,
             gap: false,
             damaged: false,
+            marks: false,
             open_since: None,
             sender_report: None,
             fir_number: 0,
@@ -197,39 +181,6 @@ impl Receiver {
             self.begin_anew();
         }
         self.enabled = enabled;
-    }
-
-    // -- whose a packet is
-
-    fn meaning(&self, pt: u8) -> Option<Meaning> {
-        let types = &self.config.payload_types;
-        if let Some(&(_, codec)) = types.codecs.iter().find(|codec| codec.0 == pt) {
-            return Some(Meaning::Media(codec));
-        }
-        if types.dtmf_pt == Some(pt) {
-            return Some(Meaning::Dtmf);
-        }
-        types.rtx.iter().find(|rtx| rtx.0 == pt).map(|rtx| Meaning::Rtx(rtx.1))
-    }
-
-    pub fn claim(&self, packet: &Packet<'_>, now: Ns) -> Claim {
-        let Some(meaning) = self.meaning(packet.pt) else { return Claim::None };
-        if self.has_ssrc(packet.ssrc) {
-            return Claim::Ssrc;
-        }
-        if let (Some(mid), Some(ext)) = (&self.config.mid, self.config.mid_ext) {
-            if packet.extension(ext) == Some(mid.as_bytes()) {
-                return Claim::Mid;
-            }
-        }
-        let alive = !self.ended && self.heard.is_some_and(|heard| now < heard + ALIVE);
-        match meaning {
-            Meaning::Rtx(_) if self.rtx_ssrc.is_some() => Claim::Stranger,
-            Meaning::Rtx(_) => Claim::PayloadType,
-            _ if alive && self.retired.contains(&packet.ssrc) => Claim::Retired,
-            _ if alive && self.config.ssrc.is_some() => Claim::Stranger,
-            _ => Claim::PayloadType,
-        }
     }
 
     // -- packets
@@ -279,7 +230,7 @@ impl Receiver {
                 self.retired.pop_front();
             }
             self.retired.push_back(old);
-            self.rtx_ssrc = None;
+            (self.rtx_ssrc, self.marks) = (None, false);
             self.begin_anew();
             self.timeline.restart();
         }
@@ -313,7 +264,7 @@ impl Receiver {
         }
         match highest {
             Some(highest) if number > highest + 1 => self.missing.add(highest + 1, number, meta.arrival),
-            Some(highest) if number < highest && self.missing.found(number, meta.recovered, meta.arrival) => {
+            Some(highest) if number < highest && self.missing.found(number, meta.recovered, self.rtt, meta.arrival) => {
                 self.stats.recovered_rtx += 1;
             }
             _ => {}
@@ -389,96 +340,6 @@ impl Receiver {
         }
     }
 
-    /// A packet in its order.
-    fn process(&mut self, meta: Meta, payload: &[u8], gap: bool, out: &mut Output) {
-        self.gap |= gap;
-        self.damaged |= gap;
-        match self.meaning(meta.pt) {
-            // padding that keeps a path or a bandwidth estimate alive
-            _ if payload.is_empty() => {}
-            Some(Meaning::Media(codec)) => self.process_media(codec, meta, payload, out),
-            Some(Meaning::Dtmf) => match TelephoneEvent::parse(payload) {
-                Ok(event) => {
-                    let clock_hz = self.clock_hz(meta.pt);
-                    self.keys.take(meta.timestamp, &event, clock_hz, meta.arrival, &mut self.presses);
-                    self.tell_presses(out);
-                }
-                Err(_) => self.bad_payloads += 1,
-            },
-            // renegotiated while the packet was held
-            Some(Meaning::Rtx(_)) | None => {}
-        }
-    }
-
-    fn process_media(&mut self, codec: Codec, meta: Meta, payload: &[u8], out: &mut Output) {
-        if self.depacketizer.as_ref().is_none_or(|running| running.0 != codec) {
-            self.gap |= self.depacketizer.is_some();
-            self.depacketizer = Depacketizer::new(codec).map(|depacketizer| (codec, depacketizer));
-        }
-        let Some((_, depacketizer)) = &mut self.depacketizer else { return };
-        let clock_hz = codec.rtp_clock_hz().unwrap_or(self.config.clock_hz);
-        let placed = self.timeline.place(meta.timestamp, clock_hz, meta.arrival);
-        if placed.restarted {
-            self.capture.restart();
-        }
-        if !meta.recovered {
-            self.capture.packet(nanoseconds(placed.pts, self.config.clock_hz), meta.arrival);
-        }
-        let gap = std::mem::take(&mut self.gap);
-        let input = Input { timestamp: placed.pts, marker: meta.marker, gap, arrival: meta.arrival, payload };
-        depacketizer.push(&input, &mut self.finished);
-        self.open_since = (codec.is_video() && !meta.marker).then_some(meta.arrival);
-        self.publish(codec, meta.level.or_else(|| level::of_g711(codec, payload)), out);
-    }
-
-    fn publish(&mut self, codec: Codec, level: Option<i8>, out: &mut Output) {
-        let mut finished = std::mem::take(&mut self.finished);
-        for finished in finished.drain(..) {
-            match finished {
-                Finished::Frame(frame) => {
-                    let unit = self.unit(codec, frame, level);
-                    out.units.push(unit);
-                }
-                // what a loss did isn't the payload's fault
-                Finished::Dropped { why: PayloadError::Incomplete | PayloadError::MarkerWithin, .. } => {}
-                Finished::Dropped { .. } if self.damaged => {}
-                Finished::Dropped { .. } => self.bad_payloads += 1,
-            }
-        }
-        self.finished = finished;
-    }
-
-    fn unit(&mut self, codec: Codec, frame: Frame, level: Option<i8>) -> Unit {
-        let media_ns = nanoseconds(frame.timestamp, self.config.clock_hz);
-        self.damaged = false;
-        self.stats.units += 1;
-        self.stats.codec = Some(codec);
-        self.stats.keyframes += u64::from(frame.keyframe && codec.is_video());
-        if let Some((width, height)) = frame.size {
-            (self.stats.width, self.stats.height) = (width, height);
-        }
-        self.rate.add(frame.payload.len(), frame.arrival);
-        self.last_unit = Some(frame.arrival);
-        Unit {
-            track: self.config.track,
-            codec,
-            pts: frame.timestamp,
-            dts: frame.timestamp,
-            keyframe: frame.keyframe,
-            contiguous: frame.contiguous,
-            capture: self.capture.capture(media_ns, frame.arrival),
-            arrival: frame.arrival,
-            payload: frame.payload,
-            nals: frame.nals,
-            level: level.filter(|_| !codec.is_video()),
-        }
-    }
-
-    fn tell_presses(&mut self, out: &mut Output) {
-        let leg = self.leg;
-        out.events.extend(self.presses.drain(..).map(|KeyPress { digit, ms }| Event::Dtmf { leg, digit, ms }));
-    }
-
     // -- time
 
     /// Everything that is due but NACKs, for which the leg asks with `nacks`.
@@ -491,7 +352,7 @@ impl Receiver {
             self.keys.poll(clock_hz, now, &mut self.presses);
             self.tell_presses(out);
         }
-        if self.open_since.is_some_and(|since| now >= since + PAUSE) {
+        if self.open_since.is_some_and(|since| now >= since + PAUSE) && self.reorder.is_idle() {
             self.open_since = None;
             if let Some((codec, depacketizer)) = &mut self.depacketizer {
                 let codec = *codec;
@@ -518,7 +379,7 @@ impl Receiver {
 
     pub fn wake(&self) -> Option<Ns> {
         let nack = if self.config.nack { self.missing.due() } else { None };
-        let open = self.open_since.map(|since| since + PAUSE);
+        let open = self.open_since.filter(|_| self.reorder.is_idle()).map(|since| since + PAUSE);
         [self.give_up_at(), nack, self.keys.wake(), open].into_iter().flatten().min()
     }
 
@@ -589,10 +450,4 @@ pub enum KeyframeRequest {
     Pli(u32),
     /// SSRC and command number.
     Fir(u32, u8),
-}
-
-/// Media time; days of it don't overflow.
-fn nanoseconds(pts: i64, clock_hz: u32) -> i64 {
-    let hz = i64::from(clock_hz);
-    pts / hz * 1_000_000_000 + pts % hz * 1_000_000_000 / hz
 }

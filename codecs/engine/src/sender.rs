@@ -7,6 +7,7 @@ mod clock;
 mod history;
 mod keys;
 mod pacer;
+mod repair;
 
 use crate::bus::track::Rate;
 use crate::leg::wire::Wire;
@@ -14,12 +15,13 @@ use crate::leg::{LegError, SenderCodec, SenderConfig, Source};
 use crate::output::Output;
 use crate::payload::{Packetizer, Piece};
 use crate::rtcp::{ReportBlock, SenderInfo};
-use crate::rtp::{self, Header};
+use crate::rtp::Header;
 use crate::unit::{Codec, Ns, TrackId, UnitRef};
 use clock::Clock;
 use history::{History, Kept};
 use keys::Keys;
 use pacer::Pacer;
+use repair::{write_header, write_packet, RESEND_BURST};
 use std::collections::VecDeque;
 
 const MS: Ns = 1_000_000;
@@ -31,11 +33,6 @@ const MAX_QUEUE_BYTES: usize = 12 << 20;
 /// A kept group is sent this many times faster than it came, within these bounds.
 const GROUP_SPEED: u64 = 4;
 const GROUP_BPS: std::ops::RangeInclusive<u64> = 8_000_000..=60_000_000;
-/// The same packet isn't sent again sooner, whatever the round trip.
-const RESEND_EVERY: Ns = 5 * MS;
-/// Retransmissions may take as much as the media, or this, and that many bytes at once.
-const RESEND_BPS: u64 = 1_000_000;
-const RESEND_BURST: u64 = 128 << 10;
 /// A sender that sent nothing for so long isn't reported as one (RFC 3550 6.3.8: two intervals).
 const ACTIVE: Ns = 5000 * MS;
 
@@ -318,7 +315,8 @@ impl Sender {
             return;
         }
         // the peer learns of a loss from the numbers; what starts decoding anew needs nothing from before
-        let skip = !unit.contiguous && !fresh && !(unit.keyframe && unit.codec.is_video());
+        let begins = fresh || unit.keyframe && unit.codec.is_video();
+        let skip = !unit.contiguous && !begins;
         self.stats.units += 1;
         self.stats.keyframes += u64::from(unit.keyframe && unit.codec.is_video());
         self.rate.add(unit.payload.len(), now);
@@ -454,58 +452,6 @@ impl Sender {
 
     // -- what the peer says
 
-    /// Sends again what a NACK names, as far as it is kept and the budget lasts.
-    pub fn retransmit(
-        &mut self,
-        seqs: impl Iterator<Item = u16>,
-        rtt: Option<Ns>,
-        now: Ns,
-        wire: &mut Wire,
-        out: &mut Output,
-    ) {
-        self.refill_resend(now);
-        // an answer that is still on its way isn't repeated
-        let patience = rtt.map_or(RESEND_EVERY, |rtt| (rtt / 2).max(RESEND_EVERY));
-        for seq in seqs {
-            self.stats.nacks_received += 1;
-            let Some(kept) = self.history.find(seq) else { continue };
-            let len = kept.piece.len() as u64;
-            if kept.resent != 0 && now < kept.resent + patience || len > self.resend_budget || !self.enabled {
-                continue;
-            }
-            self.resend_budget -= len;
-            kept.resent = now;
-            let kept = &*kept;
-            let codec = &self.config.codec;
-            let rtx = codec.rtx_pt.filter(|_| kept.pt == codec.pt).zip(self.config.rtx_ssrc);
-            let (marker, timestamp) = (kept.marker, kept.timestamp);
-            let config = &self.config;
-            let sent = match rtx {
-                Some((pt, ssrc)) => {
-                    let header = Header { marker, pt, seq: self.rtx_seq, timestamp, ssrc };
-                    self.rtx_seq = self.rtx_seq.wrapping_add(1);
-                    wire.send_rtp(out, |bytes| {
-                        write_header(config, &header, kept.unit.level, bytes);
-                        bytes.extend_from_slice(&seq.to_be_bytes());
-                        kept.piece.write(&kept.unit, bytes);
-                    })
-                }
-                None => {
-                    let header = Header { marker, pt: kept.pt, seq, timestamp, ssrc: config.ssrc };
-                    wire.send_rtp(out, |bytes| write_packet(config, &header, kept, bytes))
-                }
-            };
-            self.stats.rtx_sent += u64::from(sent);
-        }
-    }
-
-    fn refill_resend(&mut self, now: Ns) {
-        let bps = { self.rate }.read(now).1.max(RESEND_BPS);
-        let passed = now.saturating_sub(self.resend_at).min(1000 * MS);
-        self.resend_budget = (self.resend_budget + passed / 1000 * bps / 8_000_000).min(RESEND_BURST.max(bps / 16));
-        self.resend_at = now;
-    }
-
     /// PLI or FIR: someone needs a key frame of what is sent.
     pub fn keyframe_wanted(&mut self, fir: bool, out: &mut Output) {
         self.stats.plis_received += u64::from(!fir);
@@ -542,27 +488,4 @@ impl Sender {
         let queue_ms = u32::try_from(age / MS).unwrap_or(u32::MAX);
         SenderStats { track: self.source.map(|source| source.track), queue_ms, fps, bitrate_bps, ..self.stats }
     }
-}
-
-/// Header with the extensions that were negotiated.
-fn write_header(config: &SenderConfig, header: &Header, level: Option<i8>, out: &mut Vec<u8>) {
-    let value;
-    let mut elements: [(u8, &[u8]); 2] = [(0, &[]); 2];
-    let mut count = 0;
-    if let (Some(ext), Some(mid)) = (config.mid_ext, &config.mid) {
-        elements[count] = (ext, mid.as_bytes());
-        count += 1;
-    }
-    if let (Some(ext), Some(level)) = (config.audio_level_ext, level) {
-        // whoever measured says nothing of voice; loud is near enough for who only wants to know who speaks
-        value = rtp::audio_level_value(level > -50, level);
-        elements[count] = (ext, &value);
-        count += 1;
-    }
-    header.write(out, &elements[..count]);
-}
-
-fn write_packet(config: &SenderConfig, header: &Header, kept: &Kept, out: &mut Vec<u8>) {
-    write_header(config, header, kept.unit.level, out);
-    kept.piece.write(&kept.unit, out);
 }

@@ -47,7 +47,7 @@ pub fn sender_of(bytes: &[u8]) -> Option<u32> {
 impl Leg {
     fn ntp(&self, now: Ns) -> u64 {
         let unix = now + self.config.unix_offset_ns;
-        let fraction = (unix % SECOND << 32) / SECOND;
+        let fraction = ((unix % SECOND) << 32) / SECOND;
         (unix / SECOND + NTP_TO_UNIX_S) << 32 | fraction
     }
 

@@ -16,8 +16,12 @@ const REORDERED: Ns = 5 * MS;
 const MAX_REORDERED: Ns = 30 * MS;
 /// So many given up in a row although they were asked for: nobody answers, and waiting only delays.
 const FUTILE: u32 = 60;
-/// Round trip until one was measured.
+/// Round trip until one was measured, and the largest believed in.
 const GUESSED_RTT: Ns = 100 * MS;
+const MAX_RTT: Ns = 1000 * MS;
+/// Room for three askings at a round trip of 200 ms, and for ten at one of 20: to wait for a key frame instead takes longer.
+const MIN_WAIT: Ns = 250 * MS;
+const MAX_WAIT: Ns = 800 * MS;
 
 /// How long to wait for what is missing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,7 +36,7 @@ pub struct Patience {
 /// Sound: what comes late is concealed; waiting longer would delay everything after.
 pub const AUDIO: Patience = Patience { packets: 2, wait: 30 * MS, ask: false };
 /// Pictures that nobody sends again.
-pub const VIDEO: Patience = Patience { packets: 16, wait: 30 * MS, ask: false };
+pub const VIDEO: Patience = Patience { packets: usize::MAX, wait: 30 * MS, ask: false };
 
 #[derive(Debug)]
 struct Gone {
@@ -87,7 +91,7 @@ impl Missing {
         if self.futile >= FUTILE {
             return Patience { ask: true, ..VIDEO };
         }
-        let wait = (4 * self.rtt(rtt) + 80 * MS).clamp(150 * MS, 600 * MS);
+        let wait = (4 * self.rtt(rtt) + 80 * MS).clamp(MIN_WAIT, MAX_WAIT);
         Patience { packets: usize::MAX, wait, ask: true }
     }
 
@@ -105,22 +109,21 @@ impl Missing {
     }
 
     /// One of them came. True when it had been asked for.
-    pub fn found(&mut self, number: u64, recovered: bool, now: Ns) -> bool {
+    pub fn found(&mut self, number: u64, recovered: bool, rtt: Option<Ns>, now: Ns) -> bool {
         let Ok(at) = self.numbers.binary_search_by_key(&number, |gone| gone.number) else { return false };
         let Some(gone) = self.numbers.remove(at) else { return false };
-        match gone.times {
-            0 => {
-                // only out of order: be so patient, and forget it slowly
-                let took = now.saturating_sub(gone.since);
-                self.reordered =
-                    (self.reordered.max(took + took / 4) - self.reordered / 64).clamp(REORDERED, MAX_REORDERED);
-            }
-            1 if recovered => {
-                // after a second asking nobody knows which of them was answered (Karn)
-                let took = now.saturating_sub(gone.asked_at);
-                self.answer = Some(self.answer.map_or(took, |answer| answer - answer / 8 + took / 8));
-            }
-            _ => {}
+        let since_asked = now.saturating_sub(gone.asked_at);
+        let expected = self.rtt(rtt);
+        if gone.times == 0 || !recovered && since_asked < expected / 2 {
+            // only out of order: be so patient, and forget it slowly
+            let took = now.saturating_sub(gone.since);
+            let patient = self.reordered.max(took + took / 4) - self.reordered / 64;
+            self.reordered = patient.clamp(REORDERED, MAX_REORDERED);
+        } else if gone.times == 1 {
+            self.answer = Some(self.answer.map_or(since_asked, |answer| (answer + since_asked) / 2));
+        } else {
+            // nobody knows which asking was answered (Karn); if this is the rule, answers take longer than is thought
+            self.answer = Some((expected + expected / 16).min(MAX_RTT));
         }
         if gone.times > 0 {
             self.futile = 0;
@@ -204,7 +207,7 @@ mod tests {
         missing.add(65_536 + 7, 65_536 + 9, 1000 * MS);
         let times = asked(&mut missing, Some(80 * MS), 1000..1250);
         assert_eq!(times, [(1005, vec![7, 8]), (1105, vec![7, 8]), (1205, vec![7, 8])]);
-        assert!(missing.found(65_543, true, 1250 * MS));
+        assert!(missing.found(65_543, true, None, 1250 * MS));
         assert_eq!(asked(&mut missing, Some(80 * MS), 1300..1310), [(1305, vec![8])]);
     }
 
@@ -215,10 +218,10 @@ mod tests {
             let at = 1000 + n * 20;
             missing.add(n, n + 1, at * MS);
             assert_eq!(asked(&mut missing, None, at..at + 4), []);
-            assert!(!missing.found(n, false, (at + 4) * MS));
+            assert!(!missing.found(n, false, None, (at + 4) * MS));
         }
         missing.add(100, 101, 5000 * MS);
-        missing.found(100, false, 5016 * MS);
+        missing.found(100, false, None, 5016 * MS);
         missing.add(101, 102, 6000 * MS);
         assert_eq!(asked(&mut missing, None, 6000..6018), []);
     }
@@ -239,18 +242,18 @@ mod tests {
     #[test]
     fn waits_as_long_as_an_answer_takes_unless_nobody_answers() {
         let mut missing = Missing::default();
-        assert_eq!(missing.patience(Some(200 * MS)).wait, 600 * MS);
+        assert_eq!(missing.patience(Some(200 * MS)).wait, MAX_WAIT);
         missing.add(1, 2, 0);
         asked(&mut missing, Some(200 * MS), 0..10);
-        missing.found(1, true, 25 * MS);
-        assert_eq!(missing.patience(Some(200 * MS)).wait, 160 * MS);
+        missing.found(1, true, Some(200 * MS), 25 * MS);
+        assert_eq!(missing.patience(Some(200 * MS)).wait, MIN_WAIT);
         missing.add(10, 10 + u64::from(FUTILE), 100 * MS);
         asked(&mut missing, None, 100..120);
         missing.give_up(1000);
         assert_eq!(missing.patience(None), Patience { ask: true, ..VIDEO });
         missing.add(1000, 1001, 500 * MS);
         asked(&mut missing, None, 500..520);
-        missing.found(1000, true, 530 * MS);
-        assert!(missing.patience(None).wait >= 150 * MS);
+        missing.found(1000, true, None, 530 * MS);
+        assert!(missing.patience(None).wait >= MIN_WAIT);
     }
 }

@@ -95,7 +95,7 @@ impl Statistics {
         let expected = self.expected() - self.expected_prior.min(self.expected());
         let lost = expected.saturating_sub(self.received - self.received_prior);
         (self.expected_prior, self.received_prior) = (self.expected(), self.received);
-        let fraction_lost = if expected == 0 { 0 } else { (lost * 256 / expected).min(255) as u8 };
+        let fraction_lost = (lost * 256).checked_div(expected).unwrap_or(0).min(255) as u8;
         Some(ReportBlock {
             ssrc,
             fraction_lost,

@@ -104,7 +104,7 @@ impl Keys {
         self.next += Ns::from(STEP_MS) * MS;
         if running.sent + 1 == steps + LAST_TIMES {
             // the gap is counted from the release
-            self.next += Ns::from(press.gap_ms.saturating_sub(LAST_TIMES * STEP_MS)) * MS;
+            self.next += Ns::from(press.gap_ms.saturating_sub((LAST_TIMES - 1) * STEP_MS)) * MS;
             self.running = None;
         }
         Some(packet)
@@ -151,7 +151,7 @@ mod tests {
         keys.press("#", 100, 0, 0).unwrap();
         let starts: Vec<u64> =
             run(&mut keys, 0).iter().filter(|packet| packet.1.marker).map(|packet| packet.0).collect();
-        assert_eq!(starts, [0, 160, 320]);
+        assert_eq!(starts, [0, 180, 360]);
         assert!(!keys.busy());
     }
 

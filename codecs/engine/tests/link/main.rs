@@ -1,0 +1,10 @@
+//! Two legs in one process on a fake clock, over a link that loses, reorders, doubles and delays by a seed.
+
+mod media;
+mod network;
+
+mod loss;
+mod peer;
+mod robust;
+mod sound;
+mod switching;
