@@ -152,6 +152,15 @@ async def test_media_moves_with_the_nomination(bus: Bus) -> None:
         source.close()
 
 
+async def test_ipv6(bus: Bus) -> None:
+    one, other = Side(bus, ["::1"], controlling=True), Side(bus, ["127.0.0.1", "::1"])
+    await joined(one, other)
+    assert other.peer.leg.host == "::1"
+    await one.peer.close()
+    await until(lambda: other.ends)
+    await other.peer.close()
+
+
 async def test_several_addresses_and_a_browser(bus: Bus) -> None:
     async with (
         web_gateway(bus, Media(host="127.0.0.2", hosts=["127.0.0.1"]), routed=True) as gateway,
