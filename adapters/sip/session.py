@@ -207,6 +207,8 @@ class SipSession(Session):
 
     def given_up(self) -> None:
         # Not waited for: a peer that vanished doesn't answer a BYE either, and pjsip says it for half a minute.
+        if self.is_ending:
+            return
         # A moment later, for an answer without anything usable has its reason told by the negotiation first.
         self._after("given up", GIVEN_UP_S, lambda: self._finish(CloseReason.EXPIRED))
 

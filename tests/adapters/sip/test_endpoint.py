@@ -112,7 +112,18 @@ async def test_without_listeners_it_is_off() -> None:
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[str, str]:
     made = [str(tmp_path / name) for name in ("tls.pem", "tls.key")]
-    options = "-x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost".split()
+    options = [
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
     subprocess.run(["openssl", "req", *options, "-out", made[0], "-keyout", made[1]], check=True, capture_output=True)
     return made[0], made[1]
 
