@@ -11,6 +11,7 @@ import asyncio
 import os
 import sys
 import time
+from collections.abc import Sequence
 
 import uvloop
 
@@ -53,7 +54,7 @@ def main(streams: int, profile: str, first_sink: int, ports: tuple[int, int], mo
     uvloop.run(serve(engine, inbound, mode))
 
 
-async def serve(engine: Engine, ports: list[int], mode: str) -> None:
+async def serve(engine: Engine, ports: Sequence[object], mode: str) -> None:
     bus = Bus(engine)
     bus.start()
     ended = asyncio.Event()

@@ -1,7 +1,8 @@
 /*
  * replay: sends the packets of a trace at their times and counts, by flow, what comes back.
  *
- *     replay TRACE     prints "ready", waits for a line on standard input, sends, prints one line of JSON
+ *     replay TRACE     prints "ready", waits for a line on standard input, sends, prints "sent", counts what still
+ *                      comes, prints one line of JSON
  *
  * A flow is one RTP stream that the system under test takes in at one of our peers' sockets and gives out at another:
  * what leaves with flow f is expected at the flow's out socket with the flow's out payload type. Sender and receiver
@@ -33,7 +34,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { MTU = 2048, BUFFER_BYTES = 4 << 20, REST_US = 2000, QUIET_MS = 400 };
+enum { MTU = 2048, BUFFER_BYTES = 4 << 20, REST_US = 2000, QUIET_MS = 400, AFTER_MS = 1500, LAST_MS = 50 };
 
 struct header { char magic[4]; uint32_t sockets, flows, records; };
 struct port_pair { uint16_t local, remote; };
@@ -156,13 +157,13 @@ static void drain(uint32_t index)
     }
 }
 
-/* Ends when nothing but RTCP came for QUIET_MS after the last packet left. */
+/* Ends when nothing but RTCP came for QUIET_MS after the last packet left, or AFTER_MS after it: a mixer goes on. */
 static void *receive(void *unused)
 {
     struct pollfd *wanted = must(calloc(head.sockets, sizeof *wanted));
     for (uint32_t i = 0; i < head.sockets; i++)
         wanted[i] = (struct pollfd){sockets[i], POLLIN, 0};
-    uint64_t before = 0, heard = 0;
+    uint64_t before = 0, heard = 0, sent = 0;
     for (;;) {
         poll(wanted, head.sockets, 50);
         for (uint32_t i = 0; i < head.sockets; i++)
@@ -173,8 +174,10 @@ static void *receive(void *unused)
             all += counts[i].packets;
         if (all != before || sending)
             heard = at;
+        if (sending)
+            sent = at;
         before = all;
-        if (at - heard > QUIET_MS * 1000000u)
+        if (at - heard > QUIET_MS * 1000000u || at - sent > AFTER_MS * 1000000u)
             break;
         usleep(REST_US);
     }
@@ -294,6 +297,9 @@ int main(int argc, char **argv)
         c->sent++;
         memcpy(packet, filler, r.given);
     }
+    usleep(1000 * LAST_MS);
+    puts("sent");
+    fflush(stdout);
     sending = 0;
     pthread_join(receiver, NULL);
     report(errors, late);

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.bench.programs import BUILD, Program, built, processors
+from tests.bench.programs import BUILD, Program, ProgramError, built, processors
 
 NS = 1_000_000_000
 _HEADER = struct.Struct("<4sIII")
@@ -104,9 +104,16 @@ def replayer(trace: Trace, remote_ports: Sequence[int], name: str) -> Program:
     return Program([str(built("replay")), str(path)], processor=processors()[0], log=f"{name}-replay")
 
 
-def replay(program: Program, seconds: float) -> Counted:
-    """Send it all, once ``program`` said that it is ready."""
-    return Counted.from_json(program.ask("go", seconds + 20))
+def replay(program: Program, seconds: float, processor_ns: Callable[[], int]) -> tuple[Counted, int]:
+    """Send it all; (what was counted, CPU ns that ``processor_ns`` advanced by from the first to the last packet)."""
+    if program.line() != "ready":
+        raise ProgramError("the traffic generator isn't ready")
+    before = processor_ns()
+    program.tell("go")
+    if program.line(seconds + 20) != "sent":
+        raise ProgramError("the traffic generator didn't send")
+    used = processor_ns() - before
+    return Counted.from_json(program.answer()), used
 
 
 def rtp_header(pt: int, seq: int, timestamp: int, ssrc: int, *, marker: bool) -> bytes:
