@@ -233,15 +233,13 @@ def rounded(value: float | None) -> float | None:
 def network_facts(session: Session, role: Role) -> dict[str, Facts]:
     """Loss, jitter and round-trip time between a peer and us, by track kind, from the session's legs.
 
-    ``Session.stats`` gives ``legs``: the engine's ``Leg.stats`` each, in the order in which the lines were negotiated;
-    of several video receivers the first is the main picture's, the second the content's.
+    ``Session.stats`` gives ``legs``: the engine's ``Leg.stats`` each, with ``line`` (``video/content``) where the
+    session has legs for more than the main picture and sound.
     """
-    seen = {Kind.AUDIO: 0, Kind.VIDEO: 0}
     found: dict[str, Facts] = {}
     for leg, receiver in receivers_of(session.stats()):
         kind = Kind.VIDEO if str(receiver.get("codec")).upper() in VIDEO_NAMES else Kind.AUDIO
-        number, seen[kind] = seen[kind], seen[kind] + 1
-        if number == (1 if role is Role.CONTENT else 0):
+        if str(leg.get("line", f"{kind}/{Role.MAIN}")) == f"{kind}/{role}":
             found[str(kind)] = {
                 "loss_percent": receiver.get("loss_percent"),
                 "jitter_ms": receiver.get("jitter_ms"),
