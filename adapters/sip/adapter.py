@@ -202,9 +202,7 @@ class SipAdapter:
 
     def _admit(self, caller: Caller, message: Message) -> SipSession:
         """Raises Refused."""
-        config = self._context.config
-        if len(self._sessions) >= config.sip.max_calls:
-            raise Refused(CloseReason.BUSY, f"there are {config.sip.max_calls} calls already (sip.max_calls)")
+        self._check_capacity()
         sender = message.get("from") or ""
         wanted = _user(message.request_uri)
         agent = message.get("user-agent") or ""
@@ -224,6 +222,12 @@ class SipAdapter:
             name = address.display or address.uri.user or name
         admitted = self._context.router.admit_guest(room, name)
         return self._session(None, admitted.name, admitted.room, redacted(sender), inbound=True, user_agent=agent)
+
+    def _check_capacity(self) -> None:
+        """Raises Refused."""
+        limit = self._endpoint.max_calls
+        if len(self._sessions) >= limit:
+            raise Refused(CloseReason.BUSY, f"there are {limit} calls already (sip.max_calls)")
 
     def _replace(self, device: str) -> None:
         """A device that calls while we think that it is in a call was restarted, or wants to begin anew."""
@@ -282,10 +286,7 @@ class SipAdapter:
     ) -> SipSession:
         target = await self._resolved(target)
         endpoint = self._endpoint
-        if len(self._sessions) >= self._context.config.sip.max_calls:
-            raise Refused(
-                CloseReason.BUSY, f"there are {self._context.config.sip.max_calls} calls already (sip.max_calls)"
-            )
+        self._check_capacity()
         accounts = endpoint.accounts
         if accounts is None:
             raise Refused(CloseReason.SHUTDOWN, "SIP is stopping")

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orbridge.codecs.errors import LocalError
+from orbridge.gateway.config import Sip
 
 # What the stock wheel is compiled with (PJSUA_MAX_CALLS, PJSUA_MAX_ACC): it has no function that says so.
 STOCK_MAX_CALLS = 4
@@ -39,12 +40,18 @@ class Build:
             "requests to change the picture (INFO) are answered 400",
         )
 
-    def check(self, max_calls: int) -> None:
-        """Raises LocalError when the configuration wants more calls than this build can do."""
+    def admit(self, max_calls: int) -> int:
+        """How many calls there may be. Raises LocalError when the configuration wants more than this build can do.
+
+        The default isn't a wish: where nothing is configured, it is what the build can do.
+        """
+        if max_calls == Sip().max_calls:
+            return min(max_calls, self.max_calls)
         if max_calls > self.max_calls:
             kind = "this build of pjsua2" if self.external_media else "the stock pjsua2 wheel"
             cure = "" if self.external_media else " or install the wheel that adapters/sip/pjproject/build.sh makes"
             raise LocalError(f"sip.max_calls is {max_calls}, but {kind} can do {self.max_calls}: lower it{cure}")
+        return max_calls
 
 
 def detect(endpoint: Any) -> Build:

@@ -96,6 +96,7 @@ class Endpoint:
         self._readers: set[int] = set()
         self._timers: list[asyncio.TimerHandle] = []
         self.build: Build | None = None
+        self.max_calls = 0
         self.listeners: list[Listener] = []
         self.accounts: Accounts | None = None
 
@@ -113,7 +114,7 @@ class Endpoint:
         try:
             library.libCreate()
             self.build = detect(library)
-            self.build.check(self._settings.max_calls)
+            self.max_calls = self.build.admit(self._settings.max_calls)
             self._report_build(self.build)
             library.libInit(self._config())
             self._listen_to(_eventpolls() - before)
@@ -202,7 +203,7 @@ class Endpoint:
 
     def _config(self) -> Any:
         config = pj.EpConfig()
-        config.uaConfig.maxCalls = self._settings.max_calls
+        config.uaConfig.maxCalls = self.max_calls
         config.uaConfig.threadCnt = 0
         config.uaConfig.mainThreadOnly = False
         config.uaConfig.userAgent = self._settings.user_agent

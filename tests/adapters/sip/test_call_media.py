@@ -231,6 +231,24 @@ async def test_a_fast_update_asks_the_source_that_is_shown(gw: Gateway, or3: Raw
     publisher.close()
 
 
+async def test_keys_pressed_in_rtp_are_told(gw: Gateway, or3: RawPeer, sound: Sound) -> None:
+    """RFC 4733: an event's packets share a timestamp; the last ones, with the end bit, are sent three times."""
+    _, answer = await or3.invite(description(audio=sound.port, video=None, audio_formats="8 101"))
+    port = port_of(answer)
+    await gw.active()
+    for number, (event, key) in enumerate((("4", 4), ("#", 11))):
+        for step in range(8):
+            end = 0x80 if step >= 5 else 0
+            header = struct.pack(">BBHII", 0x80, 101, sound.seq & 0xFFFF, 8000 * (number + 1), 0x5EED)
+            sound.socket.sendto(
+                header + struct.pack(">BBH", key, end | 10, 160 * min(step + 1, 6)), ("127.0.0.1", port)
+            )
+            sound.seq += 1
+            await asyncio.sleep(0.02)
+        await gw.until(lambda wanted=event: gw.books.digits[-1:] == [wanted])
+    assert gw.books.digits == ["4", "#"]
+
+
 async def test_keys_pressed_twice_over_are_told_once() -> None:
     told: list[str] = []
     digits = dtmf.Digits(told.append)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 from gateway_here import OR3, PORT, Gateway, config, gateway
-from rawpeer import RawPeer, body, description, directions, header, media_lines, status
+from rawpeer import RawPeer, answer_to, body, description, directions, header, media_lines, status
 
 from orbridge.codecs.media import Kind, Role
 from orbridge.gateway.session import CloseReason, State
@@ -168,6 +168,33 @@ async def test_refer_is_declined(gw: Gateway, or3: RawPeer) -> None:
     answer = await or3.transact("REFER", dialog, extra=("Refer-To: <sip:x@127.0.0.1:21512>",))
     assert status(answer) == 603
     assert len(gw.books.sessions) == 1
+
+
+async def test_refer_is_followed_where_the_device_may() -> None:
+    """The device connects the room with somebody else, and leaves."""
+    async with gateway(config({"devices": [{**OR3, "allow_refer": True}]})) as gw:
+        or3, other = await RawPeer(PEER, PORT).open(), await RawPeer(21512, PORT, user="x").open()
+        try:
+            dialog, _ = await or3.invite(description())
+            await gw.active()
+            answer = await or3.transact("REFER", dialog, extra=("Refer-To: <sip:x@127.0.0.1:21512>",))
+            assert status(answer) == 202
+            invite = await other.wait("INVITE ")
+            other.reply(invite, 200, sdp=answer_to(body(invite)))
+            await other.wait("ACK ")
+            made = gw.books.last
+            await gw.until(lambda: made.state is State.ACTIVE and made.sinks)
+            assert (made.device, made.room, made.inbound) == (None, "or-3", False)
+            notify = await or3.wait(lambda m: m.startswith("NOTIFY ") and " 200 " in body(m))
+            or3.reply(notify, 200)
+            await or3.transact("BYE", dialog)
+            await asyncio.sleep(0.1)
+            assert made.state is State.ACTIVE
+            await made.hangup(CloseReason.LOCAL_HANGUP)
+            await other.wait("BYE ")
+        finally:
+            or3.close()
+            other.close()
 
 
 async def test_replaces_is_declined(gw: Gateway, or3: RawPeer) -> None:
