@@ -55,7 +55,7 @@ class BadPath:
         transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
             lambda: _Protocol(received), ("127.0.0.1", 0)
         )
-        return cast(asyncio.DatagramTransport, transport)
+        return transport
 
 
 class _Protocol(asyncio.DatagramProtocol):

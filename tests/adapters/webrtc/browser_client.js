@@ -37,9 +37,11 @@ class Client {
     this.started = performance.now();
     await this.pc.setLocalDescription();
     const headers = { ...this.headers, 'Content-Type': 'application/sdp' };
-    const response = await fetch(path, { method: 'POST', headers, body: this.pc.localDescription.sdp });
+    let body = this.pc.localDescription.sdp;
+    if (this.detour) body = body.replace(/a=candidate:.*\r\n/g, '');
+    const response = await fetch(path, { method: 'POST', headers, body });
     this.answer = await response.text();
-    // A test may put something between us and the gateway.
+    // A test may put something between us and the gateway, which then shall know no other way to us.
     if (this.detour) this.answer = this.answer.replace(/(a=candidate:.* 127\.0\.0\.1) \d+ typ/g, `$1 ${this.detour} typ`);
     if (response.status !== 201) throw new Error(`${response.status} ${this.answer}`);
     this.location = response.headers.get('Location');
@@ -63,6 +65,7 @@ class Client {
   }
 
   async trickle() {
+    if (this.detour) this.waiting = [];
     if (this.waiting.length) await this.patch(this.location, this.etag, this.waiting.splice(0));
   }
 
