@@ -97,7 +97,7 @@ def sessions(found: list[dict[str, Any]]) -> RenderableType:
         notes = "; ".join(note["text"] for note in session.get("notes", ()))
         made.add_row(
             session["id"],
-            session["name"],
+            f"watches {session['plays']}" if session.get("plays") else session["name"],
             session["room"],
             Text(session["state"], GOOD if session["state"] == "active" else POOR),
             duration(session.get("up_s", 0.0)),
