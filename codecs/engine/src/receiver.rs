@@ -195,6 +195,10 @@ impl Receiver {
             return self.take_rtx(packet, pt, now, out);
         }
         if self.ssrc != Some(packet.ssrc) {
+            if meaning == Meaning::Dtmf && self.alive(now) {
+                // beside the source, whose numbers say nothing of its order
+                return self.press(packet.pt, packet.timestamp, packet.payload, now, out);
+            }
             self.follow(packet.ssrc);
         }
         self.heard = Some(now);

@@ -30,6 +30,8 @@ pub const MAX_DTMF_QUEUED: usize = 64;
 /// What may wait to be paced out: so long, and so many bytes; a kept group may take its time.
 const MAX_QUEUE: Ns = 1000 * MS;
 const MAX_QUEUE_BYTES: usize = 12 << 20;
+/// Packets of a large picture: room for them is kept.
+const USUAL_QUEUE: usize = 256;
 /// A kept group is sent this many times faster than it came, within these bounds.
 const GROUP_SPEED: u64 = 4;
 const GROUP_BPS: std::ops::RangeInclusive<u64> = 8_000_000..=60_000_000;
@@ -342,6 +344,8 @@ impl Sender {
         if self.queue.is_empty() && self.catching_up {
             self.catching_up = false;
             self.pacer.set_group(None, now);
+            // a group fills it with thousands of packets, a picture with some
+            self.queue.shrink_to(USUAL_QUEUE);
         }
     }
 

@@ -94,7 +94,7 @@ impl Leg {
         Ok(())
     }
 
-    /// The receiver with the best claim to a packet. A payload type alone decides only between as many as have it.
+    /// The receiver with the best claim to a packet; of equal ones the first.
     fn owner(&self, packet: &Packet<'_>, now: Ns) -> Option<(usize, Claim)> {
         let mut best: Option<(usize, Claim)> = None;
         for (at, receiver) in self.receivers.iter().enumerate() {
@@ -103,7 +103,7 @@ impl Leg {
                 best = Some((at, claim));
             }
         }
-        best.filter(|best| best.1 >= Claim::PayloadType)
+        best.filter(|best| best.1 >= Claim::Change)
     }
 
     fn note_peer(&mut self, verdict: Verdict, from: SocketAddr, now: Ns, out: &mut Output) {

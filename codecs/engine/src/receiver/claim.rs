@@ -19,9 +19,11 @@ pub enum Claim {
     None,
     /// Of a source that was left, while the new one is heard.
     Retired,
-    /// The payload type is known, but the source that signalling named is heard.
+    /// The payload type is known, but the source that signalling named is heard, or retransmissions have another SSRC.
     Stranger,
-    /// The payload type is known.
+    /// The payload type is known, but another source is heard.
+    Change,
+    /// The payload type is known, and nobody is heard.
     PayloadType,
     Mid,
     Ssrc,
@@ -49,13 +51,20 @@ impl Receiver {
                 return Claim::Mid;
             }
         }
-        let alive = !self.ended && self.heard.is_some_and(|heard| now < heard + ALIVE);
+        let alive = self.alive(now);
         match meaning {
             Meaning::Rtx(_) if self.rtx_ssrc.is_some() => Claim::Stranger,
-            Meaning::Rtx(_) => Claim::PayloadType,
+            // some devices give their keys an SSRC of their own
+            Meaning::Rtx(_) | Meaning::Dtmf => Claim::PayloadType,
             _ if alive && self.retired.contains(&packet.ssrc) => Claim::Retired,
             _ if alive && self.config.ssrc.is_some() => Claim::Stranger,
+            _ if alive => Claim::Change,
             _ => Claim::PayloadType,
         }
+    }
+
+    /// The source is heard, or was a moment ago.
+    pub(super) fn alive(&self, now: Ns) -> bool {
+        !self.ended && self.heard.is_some_and(|heard| now < heard + ALIVE)
     }
 }

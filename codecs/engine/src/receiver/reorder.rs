@@ -12,8 +12,9 @@ const MAX_SPAN: usize = 2048;
 /// A packet so far ahead or behind is no gap and no latecomer (RFC 3550 A.1: MAX_DROPOUT, MAX_MISORDER).
 const MAX_AHEAD: u64 = 512;
 const MAX_BEHIND: u64 = 512;
-/// Buffers that are kept for the next gap.
-const MAX_SPARE: usize = 64;
+/// Buffers that are kept for the next gap, and the largest.
+const MAX_SPARE: usize = 32;
+const MAX_SPARE_BYTES: usize = 2048;
 
 /// A packet's own values, beside its payload.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -187,7 +188,7 @@ impl Reorder {
     }
 
     pub fn recycle(&mut self, mut buffer: Vec<u8>) {
-        if self.spare.len() < MAX_SPARE {
+        if self.spare.len() < MAX_SPARE && buffer.capacity() <= MAX_SPARE_BYTES {
             buffer.clear();
             self.spare.push(buffer);
         }

@@ -7,7 +7,7 @@ use super::{level, Receiver};
 use crate::output::{Event, Output};
 use crate::payload::dtmf::TelephoneEvent;
 use crate::payload::{Depacketizer, Finished, Frame, Input, PayloadError};
-use crate::unit::{Codec, Unit};
+use crate::unit::{Codec, Ns, Unit};
 
 impl Receiver {
     /// A packet in its order.
@@ -18,17 +18,20 @@ impl Receiver {
             // padding that keeps a path or a bandwidth estimate alive
             _ if payload.is_empty() => {}
             Some(Meaning::Media(codec)) => self.process_media(codec, meta, payload, out),
-            Some(Meaning::Dtmf) => match TelephoneEvent::parse(payload) {
-                Ok(event) => {
-                    let clock_hz = self.clock_hz(meta.pt);
-                    self.keys.take(meta.timestamp, &event, clock_hz, meta.arrival, &mut self.presses);
-                    self.tell_presses(out);
-                }
-                Err(_) => self.bad_payloads += 1,
-            },
+            Some(Meaning::Dtmf) => self.press(meta.pt, meta.timestamp, payload, meta.arrival, out),
             // renegotiated while the packet was held
             Some(Meaning::Rtx(_)) | None => {}
         }
+    }
+
+    pub(super) fn press(&mut self, pt: u8, timestamp: u32, payload: &[u8], arrival: Ns, out: &mut Output) {
+        let Ok(event) = TelephoneEvent::parse(payload) else {
+            self.bad_payloads += 1;
+            return;
+        };
+        let clock_hz = self.clock_hz(pt);
+        self.keys.take(timestamp, &event, clock_hz, arrival, &mut self.presses);
+        self.tell_presses(out);
     }
 
     fn process_media(&mut self, codec: Codec, meta: Meta, payload: &[u8], out: &mut Output) {

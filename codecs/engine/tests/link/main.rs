@@ -3,6 +3,7 @@
 mod media;
 mod network;
 
+mod feedback;
 mod loss;
 mod peer;
 mod robust;

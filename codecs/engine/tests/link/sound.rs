@@ -113,6 +113,20 @@ fn keys_cross_a_bad_link_once_each_while_sound_pauses() {
     }
 }
 
+#[test]
+fn keys_with_an_ssrc_of_their_own_do_not_disturb_the_sound() {
+    let mut world = World::new(6, Bad::delay(10));
+    speak(&mut world);
+    let keys = SenderConfig { id: VIDEO, ssrc: 0xD1617, ..audio_sender() };
+    world.act(0, |leg, now, _| leg.add_sender(keys, now)).unwrap();
+    talk(&mut world, 0, 10);
+    world.act(0, |leg, now, out| leg.send_dtmf(VIDEO, "42", 100, 80, now, out)).unwrap();
+    talk(&mut world, 10, 50);
+    let pressed = |digit| world.count(1, |event| matches!(event, Event::Dtmf { digit: which, .. } if *which == digit));
+    assert_eq!((pressed('4'), pressed('2')), (1, 1));
+    assert_eq!(world.peers[1].units.iter().map(number_of).collect::<Vec<_>>(), (0..60).collect::<Vec<_>>());
+}
+
 /// Sound and picture of one device: how far apart what was captured together comes out, in ms.
 fn lip_sync(world: &World, lag: [Ns; 2]) -> i64 {
     let error = |unit: &Unit, lag: Ns| unit.capture as i64 - (unit.arrival - lag) as i64;

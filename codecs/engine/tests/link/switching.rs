@@ -337,3 +337,27 @@ fn hold_and_resume_from_either_side() {
 fn copy(unit: &Unit) -> Unit {
     Unit { payload: unit.payload.clone(), nals: unit.nals.clone(), ..*unit }
 }
+
+#[test]
+fn two_receivers_of_one_payload_type_take_a_source_each() {
+    let mut world = World::new(13, Bad::delay(10));
+    film(&mut world, true, true, 1);
+    let second = _engine::leg::ReceiverConfig { id: AUDIO_IN, track: HEARD, ..video_receiver(true) };
+    world.act(1, |leg, now, _| leg.add_receiver(second, now)).unwrap();
+    let mut other = video_sender(false, 1);
+    (other.id, other.ssrc) = (AUDIO, 0x0DD);
+    world.act(0, |leg, now, _| leg.add_sender(other, now)).unwrap();
+    world.act(0, |leg, now, _| leg.switch_source(AUDIO, Source { track: SLIDES, clock_hz: 90_000 }, now)).unwrap();
+    let (mut camera, mut slides) = (Camera::new(CAMERA, 0), Camera::new(SLIDES, 0));
+    for _ in 0..20 {
+        for (sender, source) in [(VIDEO, &mut camera), (AUDIO, &mut slides)] {
+            let unit = source.next(world.now);
+            world.send(0, sender, &unit);
+            world.run_for(16);
+        }
+    }
+    for (receiver, track, ssrc) in [(VIDEO_IN, SEEN, 0xCAFE), (AUDIO_IN, HEARD, 0x0DD)] {
+        assert_eq!(world.peers[1].leg.receiver_ssrc(receiver), Some(ssrc));
+        assert_eq!(world.peers[1].units.iter().filter(|unit| unit.track == track).count(), 20);
+    }
+}
