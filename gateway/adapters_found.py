@@ -32,6 +32,11 @@ def find(context: Context) -> dict[str, Adapter]:
             log.warning(events.ADAPTER_MISSING, adapter=module.name, problem=str(exc))
             continue
         found[module.name] = cast(Adapter, inner.create(context))
+    for section in context.config.__struct_fields__:
+        settings = getattr(context.config, section)
+        if section != "http" and getattr(settings, "listen", None) and section not in found:
+            problem = f"{section}.listen is configured, but no adapter is called {section}: nothing listens there"
+            log.warning(events.ADAPTER_MISSING, adapter=section, problem=problem)
     for device in context.config.devices:
         if device.adapter not in found:
             log.warning(

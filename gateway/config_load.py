@@ -24,6 +24,7 @@ from orbridge.gateway.config import Config
 
 ENVIRONMENT_PREFIX = "ORBRIDGE__"
 SECRET_LIMIT_BYTES = 65536
+BACKENDS = frozenset({"embedded"})
 KNOWN_AUDIO = frozenset({"OPUS", "G722", "PCMA", "PCMU"})
 
 
@@ -252,5 +253,7 @@ def check_tables(config: Config) -> Iterator[str]:
         if device.username and not device.password_file:
             yield f"devices.{device.name}: username without password_file"
     for room in config.rooms:
+        if room.backend not in BACKENDS:
+            yield f"rooms.{room.name}.backend: {room.backend!r} is none of {', '.join(sorted(BACKENDS))}"
         if not 2 <= room.max_participants <= 64:
             yield f"rooms.{room.name}.max_participants is {room.max_participants}: it must be from 2 to 64"

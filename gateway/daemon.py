@@ -22,6 +22,7 @@ from orbridge.gateway.adapter import Adapter, Context, Refused
 from orbridge.gateway.bus import Bus
 from orbridge.gateway.config import Config, Device
 from orbridge.gateway.config_load import ConfigError, Loaded, load, split_ports
+from orbridge.gateway.dialler import Dialler
 from orbridge.gateway.http.server import Server
 from orbridge.gateway.notify import notify, watchdog_interval_s
 from orbridge.gateway.rooms.model import Rooms
@@ -71,6 +72,7 @@ class Daemon:
             authorise=self.server.authorise,
         )
         self.adapters: dict[str, Adapter] = {}
+        self.dialler = Dialler(self.call, self.device_session)
 
     # life
 
@@ -98,6 +100,7 @@ class Daemon:
             log.info(events.ADAPTER_STARTED, adapter=name, status=adapter.status())
         await self.server.start([route for adapter in self.adapters.values() for route in adapter.routes()])
         self._spawn(self._heartbeat())
+        self.dialler.configure(self.config.devices)
         self.ready = True
         ready_ms = round((time.monotonic_ns() - self._started_ns) / 1e6)
         log.info(events.DAEMON_READY, ready_ms=ready_ms, urls=self.server.urls, config=self.loaded.path)
@@ -107,6 +110,7 @@ class Daemon:
         """End calls in their protocols' way and close everything, within five seconds. Idempotent."""
         was_ready, self.ready = self.ready, False
         notify("STOPPING=1")
+        await self.dialler.close()
         for task in self._tasks:
             task.cancel()
         stops = {name: adapter.stop(STOP_WITHIN_S - 1) for name, adapter in self.adapters.items()}
@@ -140,6 +144,7 @@ class Daemon:
         self.routing.reload(new)
         for adapter in self.adapters.values():
             await adapter.reload(new)
+        self.dialler.configure(new.devices)
         log.info(
             events.CONFIG_RELOADED,
             devices=len(new.devices),

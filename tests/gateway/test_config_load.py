@@ -85,6 +85,7 @@ def test_an_empty_file_is_all_defaults() -> None:
         ("[[devices]]\nname='a'\nadapter='sip'", "needs an address"),
         ("[[devices]]\nname='a'\nadapter='sip'\naddress='sip:a@b'\naudio_codecs=['G729']", "'G729' is none of"),
         ("[sip]\nmin_se_s = 30", "RFC 4028"),
+        ("[[rooms]]\nname='a'\nbackend='zoom'", "rooms.a.backend: 'zoom' is none of embedded"),
         ("[sip", "isn't valid TOML"),
         ("[[tokens]]\nname='a'\nsecret_file='x'\nmay=['fly']", "tokens[0].may[0]: invalid enum value 'fly'"),
     ],

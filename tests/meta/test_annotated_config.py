@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import msgspec
+from meta_sources import sources
 
 from orbridge.gateway import config
 from orbridge.gateway.config_load import load, parse
@@ -45,3 +46,15 @@ def test_the_example_with_everything_switched_on_is_accepted() -> None:
                       flags=re.MULTILINE)  # fmt: skip
     loaded = parse(text, FILE, {})
     assert [device.name for device in loaded.config.devices] == ["or-3"]
+
+
+def test_every_key_is_read_somewhere() -> None:
+    code = "\n".join(path.read_text("utf-8") for path in sources() if path.name not in ("config.py", "config_load.py"))
+    structs = [type(getattr(config.Config(), name)) for name in config.Config.__struct_fields__ if name not in TABLES]
+    unread = [
+        f"{struct.__name__}.{field}"
+        for struct in (*structs, *TABLES.values(), config.IceServer)
+        for field in struct.__struct_fields__
+        if not re.search(rf"\.{field}\b", code)
+    ]
+    assert unread == []
