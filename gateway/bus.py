@@ -109,7 +109,10 @@ class Bus(EventEmitter):
         if event[0] == "rejected":
             log.warning(events.LEG_REJECTED, leg=event[1], cause=event[2], count=event[3])
         elif event[0] == "leg_failed":
-            log.warning(events.LEG_FAILED, leg=event[1], cause=event[2])
+            # EINVAL: an ICE check towards an address that this socket can't reach by its nature (a loopback socket, a
+            # browser's other network). Expected, some a session.
+            say = log.debug if "Invalid argument" in event[2] else log.warning
+            say(events.LEG_FAILED, leg=event[1], cause=event[2])
         elif event[0] == "fault":
             log.error(events.LEG_FAULTED, leg=event[1], cause=event[2])
         elif event[0] == "peer_locked":

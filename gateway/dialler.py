@@ -26,7 +26,7 @@ GOOD_S = 30.0
 
 
 def wait_before(failures: int, jitter: float) -> float:
-    """Seconds before the next attempt after so many failures in a row; ``jitter`` is 0..1 (full jitter, half at least)."""
+    """Seconds before the next attempt after so many failures in a row; ``jitter`` is 0..1 (half to the whole of it)."""
     most = min(LONGEST_S, FIRST_S * 2.0 ** min(failures, 10))
     return most * (0.5 + jitter / 2)
 
