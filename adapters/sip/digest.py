@@ -14,7 +14,7 @@ import hmac
 import re
 import secrets
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from orbridge.codecs.errors import ParseError
@@ -23,12 +23,20 @@ NONCE_LIFETIME_S = 300
 _NONCES_MAX = 4096
 _COUNTS_MAX = 1024
 
-# MD5 is first: a client takes the topmost that it knows (RFC 8760 2.4), and room systems of the 2000s (Polycom VSX,
-# Tandberg TC3) give up at a first challenge that they don't understand.
 ALGORITHMS: dict[str, Callable[[bytes], str]] = {
     "MD5": lambda data: hashlib.md5(data, usedforsecurity=False).hexdigest(),
     "SHA-256": lambda data: hashlib.sha256(data).hexdigest(),
 }
+
+
+# Who takes a challenge with SHA-256 beside one with MD5 (RFC 8760 2.4). The others are offered MD5 alone: baresip 1.0.0
+# gives up when any challenge is foreign to it, wherever it stands, and nothing better is known of old room systems.
+_KNOWS_SHA256 = re.compile(r"pjsip|pjsua|asterisk|orbridge|linphone|belle-sip|baresip v?[2-9]", re.IGNORECASE)
+
+
+def algorithms_for(user_agent: str) -> tuple[str, ...]:
+    """What to challenge a client with, the preferred first. What it answers with may be any of ``ALGORITHMS``."""
+    return ("SHA-256", "MD5") if _KNOWS_SHA256.search(user_agent[:200]) else ("MD5",)
 
 
 class Outcome(enum.Enum):
@@ -115,12 +123,12 @@ class Nonces:
         self._key = key or secrets.token_bytes(32)
         self._used: OrderedDict[str, _Used] = OrderedDict()
 
-    def challenges(self, now_s: float, *, stale: bool = False) -> list[str]:
-        """Values of WWW-Authenticate headers, the preferred algorithm first."""
+    def challenges(self, now_s: float, algorithms: Sequence[str] = ("MD5",), *, stale: bool = False) -> list[str]:
+        """Values of WWW-Authenticate headers, in the order of the algorithms."""
         nonce = self._issue(now_s)
         tail = ", stale=true" if stale else ""
         return [
-            f'Digest realm="{self.realm}", nonce="{nonce}", algorithm={name}, qop="auth"{tail}' for name in ALGORITHMS
+            f'Digest realm="{self.realm}", nonce="{nonce}", algorithm={name}, qop="auth"{tail}' for name in algorithms
         ]
 
     def verify(self, auth: Authorization, method: str, password: str, transaction: str, now_s: float) -> Outcome:

@@ -12,7 +12,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from orbridge.adapters.sip.digest import Authorization, Nonces, Outcome, parse_authorization
+from orbridge.adapters.sip.digest import Authorization, Nonces, Outcome, algorithms_for, parse_authorization
 from orbridge.adapters.sip.messages import Message, SipUri, Source, parse_address, parse_uri
 from orbridge.adapters.sip.registrar import Registrar
 from orbridge.codecs.errors import LocalError, ParseError
@@ -158,7 +158,7 @@ class Gate:
         if found is not None or self._names_a_user(message):
             if not self._limiter.admits("challenge", source.host, 20 * REFUSALS_A_WINDOW, now_s):
                 return self._refuse("challenge", source, now_s, 403)
-            return self._challenge(now_s)
+            return self._challenge(message, now_s)
         return self._refuse("unknown", source, now_s, 403)
 
     def _by_digest(self, presented: str, message: Message, source: Source, now_s: float) -> Verdict:
@@ -174,7 +174,7 @@ class Gate:
         if outcome is Outcome.GOOD:
             return Verdict(Action.PASS, device=known.device)
         if outcome is Outcome.STALE:
-            return self._challenge(now_s, stale=auth.realm == self._nonces.realm)
+            return self._challenge(message, now_s, stale=auth.realm == self._nonces.realm)
         return self._refuse("credentials", source, now_s, 403)
 
     def _by_address(self, message: Message, source: Source, now_s: float) -> Known | None:
@@ -215,8 +215,10 @@ class Gate:
         """IP addresses of a host, as far as they are known."""
         return frozenset({host}) if _is_literal(host) else self._resolved.get(host, frozenset())
 
-    def _challenge(self, now_s: float, *, stale: bool = False) -> Verdict:
-        headers = tuple(("WWW-Authenticate", value) for value in self._nonces.challenges(now_s, stale=stale))
+    def _challenge(self, message: Message, now_s: float, *, stale: bool = False) -> Verdict:
+        algorithms = algorithms_for(message.get("user-agent") or "")
+        offered = self._nonces.challenges(now_s, algorithms, stale=stale)
+        headers = tuple(("WWW-Authenticate", value) for value in offered)
         return Verdict(Action.ANSWER, 401, headers)
 
     def _refuse(

@@ -41,7 +41,8 @@ async def register(
     peer: RawPeer, *, password: str = "s3cret", algorithm: str = "MD5", expires: int = 120, dialog: Dialog | None = None
 ) -> str:
     dialog = dialog or peer.dialog("cart-7")
-    expiry = (f"Expires: {expires}",)
+    agent = "User-Agent: PJSUA v2.14" if algorithm == "SHA-256" else "User-Agent: TANDBERG/512 (TC3.1.3)"
+    expiry = (f"Expires: {expires}", agent)
     challenge = await peer.transact("REGISTER", dialog, extra=expiry)
     assert status(challenge) == 401
     proof = answer(challenge, "REGISTER", dialog.target, password, algorithm)

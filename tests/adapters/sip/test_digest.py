@@ -8,6 +8,7 @@ from orbridge.adapters.sip.digest import (
     NONCE_LIFETIME_S,
     Nonces,
     Outcome,
+    algorithms_for,
     expected_response,
     parse_authorization,
 )
@@ -30,6 +31,24 @@ RESPONSES = {
 def test_the_rfcs_example(algorithm: str) -> None:
     auth = parse_authorization(EXAMPLE.format(algorithm=algorithm, response=RESPONSES[algorithm]))
     assert expected_response(auth, "GET", "Circle of Life") == RESPONSES[algorithm]
+
+
+@pytest.mark.parametrize(
+    ("user_agent", "algorithms"),
+    [
+        ("baresip v1.0.0 (x86_64/linux)", ("MD5",)),
+        ("baresip v3.5.0 (x86_64/linux)", ("SHA-256", "MD5")),
+        ("TANDBERG/512 (TC3.1.3)", ("MD5",)),
+        ("", ("MD5",)),
+        ("PJSUA v2.14 Linux", ("SHA-256", "MD5")),
+    ],
+)
+def test_who_is_challenged_how(user_agent: str, algorithms: tuple[str, ...]) -> None:
+    assert algorithms_for(user_agent) == algorithms
+    offered = Nonces("r").challenges(0.0, algorithms)
+    assert [f"algorithm={name}," in value for name, value in zip(algorithms, offered, strict=True)] == [True] * len(
+        offered
+    )
 
 
 def presented(nonces: Nonces, now_s: float, *, count: int = 1, password: str = "pw", qop: bool = True) -> str:
