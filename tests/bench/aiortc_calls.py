@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import fractions
 import os
-import queue
 import socket
 import sys
 import threading
@@ -95,18 +94,18 @@ class Transport(RTCDtlsTransport):
 
     def __init__(self, wire: Wire, certificate: RTCCertificate, *, secure: bool) -> None:
         super().__init__(wire, [certificate])  # type: ignore[arg-type]
-        self._rx_srtp = session(INBOUND, PROFILE, inbound=True) if secure else Clear()
-        self._tx_srtp = session(OUTBOUND, PROFILE, inbound=False) if secure else Clear()
+        self._rx_srtp: Any = session(INBOUND, PROFILE, inbound=True) if secure else Clear()
+        self._tx_srtp: Any = session(OUTBOUND, PROFILE, inbound=False) if secure else Clear()
         self._RTCDtlsTransport__handshake_done = True
         self._set_state(State.CONNECTED)
-        self._task = asyncio.ensure_future(self._RTCDtlsTransport__run())
+        self._task = asyncio.ensure_future(self._RTCDtlsTransport__run())  # type: ignore[attr-defined]
 
 
 class Passing:
     """In the place of a receiver's decoder queue: whole encoded frames, straight to the sender."""
 
     def __init__(self, clock_hz: int) -> None:
-        self.frames: asyncio.Queue[av.Packet] = asyncio.Queue()
+        self.frames: asyncio.Queue[Any] = asyncio.Queue()
         self._time_base = fractions.Fraction(1, clock_hz)
 
     def put(self, task: tuple[Any, Any] | None) -> None:
@@ -125,7 +124,7 @@ class Passed(MediaStreamTrack):
         self.kind = kind
         self._passing = passing
 
-    async def recv(self) -> av.Packet:  # type: ignore[override]
+    async def recv(self) -> Any:
         return await self._passing.frames.get()
 
 
@@ -153,9 +152,10 @@ async def received(
     track: MediaStreamTrack = receiver._track
     if not decoded:
         passing = Passing(known.clockRate)
-        receiver._RTCRtpReceiver__decoder_queue = cast("queue.Queue[Any]", passing)
+        receiver._RTCRtpReceiver__decoder_queue = passing  # type: ignore[attr-defined]
         track = Passed(kind, passing)
     receiver._set_rtcp_ssrc(ssrc + 0x1000000)
+    assert known.payloadType is not None
     encodings = [RTCRtpDecodingParameters(ssrc=ssrc, payloadType=known.payloadType)]
     await receiver.receive(RTCRtpReceiveParameters(codecs=[known], encodings=encodings))
     return track
@@ -196,7 +196,7 @@ def _audio(line: AudioLine) -> RTCRtpCodecParameters:
 
 
 async def main(count: int, kind: Sound, first_port: int) -> None:
-    receiving.decoder_worker = _decode_or_pass
+    receiving.decoder_worker = _decode_or_pass  # type: ignore[assignment]
     certificate = RTCCertificate.generateCertificate()
     ports = [await bridged(number, kind, first_port, certificate) for number in range(count)]
     ended = asyncio.Event()

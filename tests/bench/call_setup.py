@@ -51,7 +51,17 @@ def call(port: int, rate: int, count: int) -> Run:
     limit_s = count / rate + 30
     command = ["sipp", f"127.0.0.1:{port}", "-sf", str(HERE / "caller.xml"), "-inf", "devices.csv", "-nostdin"]
     command += ["-i", "127.0.0.1", "-p", str(PEER_PORT), "-m", str(count), "-r", str(rate), "-l", "1000"]
-    command += ["-trace_rtt", "-rtt_freq", "1", "-trace_stat", "-fd", "1", "-timeout", f"{limit_s:.0f}", "-timeout_error"]
+    command += [
+        "-trace_rtt",
+        "-rtt_freq",
+        "1",
+        "-trace_stat",
+        "-fd",
+        "1",
+        "-timeout",
+        f"{limit_s:.0f}",
+        "-timeout_error",
+    ]
     done = subprocess.run(
         command, cwd=folder, capture_output=True, text=True, timeout=limit_s + 20, env={**os.environ, "TERM": "dumb"}
     )
@@ -61,7 +71,9 @@ def call(port: int, rate: int, count: int) -> Run:
     failed, again = int(stats.get("FailedCall(C)", 0)), int(stats.get("Retransmissions(C)", 0))
     problem = ""
     if done.returncode != 0 or failed or len(times) != count:
-        problem = f"sipp ended with {done.returncode}: {len(times)} of {count} calls set up, {failed} failed; {text[-300:]}"
+        problem = (
+            f"sipp ended with {done.returncode}: {len(times)} of {count} calls set up, {failed} failed; {text[-300:]}"
+        )
     elif again:
         problem = f"{again} requests had to be sent again"
     return Run(times, _rate(folder, count), problem)

@@ -129,7 +129,9 @@ def fault(counted: Counted, kind: Sound, *, kept_pictures: int = 0, kept_frames:
     """
     tags = [TAG_BYTES[PROFILE], TAG_BYTES[PROFILE], 0, 0]
     for number, flow in enumerate(counted.flows):
-        name = f"call {number // 4}, {('device sound', 'device picture', 'browser sound', 'browser picture')[number % 4]}"
+        name = (
+            f"call {number // 4}, {('device sound', 'device picture', 'browser sound', 'browser picture')[number % 4]}"
+        )
         if number % 4 in (1, 3):
             pictures = flow.sent // CAMERA.fragments - kept_pictures
             packets = pictures * CAMERA.fragments

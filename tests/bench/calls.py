@@ -18,7 +18,9 @@ ENGINE_PORTS, AIORTC_FIRST_PORT = "62000-63999", 62000
 AIORTC_KEEPS = {"kept_pictures": 1, "kept_frames": 4}
 
 
-def per_core(trace: Trace, command: list[str], name: str, calls: int, kind: Sound, keeps: dict[str, int]) -> float | str:
+def per_core(
+    trace: Trace, command: list[str], name: str, calls: int, kind: Sound, keeps: dict[str, int]
+) -> float | str:
     """Calls that one processor would carry, at the CPU time that these took; or why that isn't known."""
     with Program(command, processor=processors()[1], log=name) as program:
         ports = [port for call in program.answer() for port in call]
@@ -35,7 +37,9 @@ def measure(rounds: int) -> Result:
             found: dict[str, float] = {}
             for name, trace, calls in (("engine", many, ENGINE_CALLS[kind]), ("engine_few", few, AIORTC_CALLS[kind])):
                 command = module("engine_calls", calls, kind, ENGINE_PORTS)
-                found[name] = _kept(samples, number, kind, name, per_core(trace, command, "engine-calls", calls, kind, {}))
+                found[name] = _kept(
+                    samples, number, kind, name, per_core(trace, command, "engine-calls", calls, kind, {})
+                )
             command = module("aiortc_calls", AIORTC_CALLS[kind], kind, AIORTC_FIRST_PORT)
             measured = per_core(few, command, "aiortc-calls", AIORTC_CALLS[kind], kind, AIORTC_KEEPS)
             found["aiortc"] = _kept(samples, number, kind, "aiortc", measured)

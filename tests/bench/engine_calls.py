@@ -12,10 +12,10 @@ from typing import cast
 import uvloop
 
 from orbridge.codecs._engine import Engine, Leg, Mixer
+from orbridge.codecs.media import Codec
 from orbridge.gateway import log
 from orbridge.gateway.config import Log
 from orbridge.gateway.sound import mix_codec
-from orbridge.codecs.media import Codec
 from tests.bench.call_traffic import BROWSER_VIDEO_PT, DEVICE_VIDEO_PT, LINES, PROFILE, AudioLine, CallPorts, Sound
 from tests.bench.engine_relay import serve
 from tests.bench.keys import INBOUND, OUTBOUND, sized
@@ -75,9 +75,7 @@ class Call:
         return self._outputs[0].track_id, self._outputs[1].track_id
 
     def _send_audio(self, leg: Leg, line: AudioLine, ssrc: int, track: int) -> None:
-        sender = leg.add_sender(
-            line.name, line.pt, clock_hz=line.clock_hz, ssrc=ssrc + self._number, cname="bench"
-        )
+        sender = leg.add_sender(line.name, line.pt, clock_hz=line.clock_hz, ssrc=ssrc + self._number, cname="bench")
         sender.select(track)
 
     def _send_video(self, leg: Leg, pt: int, ssrc: int, track: int, *, rtx: bool) -> None:

@@ -77,7 +77,9 @@ def _until_ready(command: list[str], folder: Path) -> float:
         systemd.bind(str(path))
         systemd.settimeout(START_LIMIT_S)
         began = time.perf_counter()
-        process = subprocess.Popen(command, stdout=log, stderr=log, env={"PATH": "/usr/bin:/bin", "NOTIFY_SOCKET": str(path)})
+        process = subprocess.Popen(
+            command, stdout=log, stderr=log, env={"PATH": "/usr/bin:/bin", "NOTIFY_SOCKET": str(path)}
+        )
         try:
             while b"READY=1" not in systemd.recv(4096):
                 pass
@@ -121,7 +123,7 @@ async def _idle(samples: Samples) -> None:
         gateway.device(f"cart-{number}", "", f"or-{number}", more)
     async with gateway:
         peer = await RawPeer(PEER_PORT, gateway.sip).open()
-        bare = subprocess.Popen([sys.executable, "-c", _TICKS])
+        bare = await asyncio.create_subprocess_exec(sys.executable, "-c", _TICKS)
         try:
             for number in range(REGISTERED):
                 await register(peer, f"cart-{number}", "s3cret")
@@ -136,7 +138,8 @@ async def _idle(samples: Samples) -> None:
             else:
                 samples.add(daemon=100 * ours / passed, bare=100 * theirs / passed)
         finally:
-            end(bare)
+            bare.terminate()
+            await bare.wait()
             peer.close()
 
 
@@ -234,5 +237,3 @@ def _pairs(calls: int) -> Trace:
         for at, given, _ in CAMERA.packets(MEDIA_S, 96, 0x20000 + index):
             trace.packet(at + shift, picture, given, length=CAMERA.packet_bytes)
     return trace
-
-

@@ -57,5 +57,11 @@ def measure(rounds: int) -> Result:
             )
         ),
         samples.rejected,
-        {"streams": STREAMS, "packets_per_picture": 11, "seconds": SECONDS, "profile": PROFILE, "processors": processors()},
+        {
+            "streams": STREAMS,
+            "packets_per_picture": 11,
+            "seconds": SECONDS,
+            "profile": PROFILE,
+            "processors": processors(),
+        },
     )

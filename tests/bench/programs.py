@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -112,10 +112,8 @@ def end(process: subprocess.Popen[bytes], *, by_input: bool = False) -> None:
     if process.stdin is not None:
         process.stdin.close()
     if by_input:
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(END_S)
-        except subprocess.TimeoutExpired:
-            pass
     if process.poll() is None:
         process.terminate()
         try:

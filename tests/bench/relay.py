@@ -67,7 +67,14 @@ def measure(suite: str, rounds: int) -> Result:
             theirs_counted, theirs = run(trace, [port for port, _ in calls], peer.processor_ns, "relay")
             for _, call_id in calls:
                 peer.delete(call_id)
-            problem = next((f"{who}: {said}" for who, c in (("engine", counted), ("rtpengine", theirs_counted)) if (said := fault(c, profile))), "")
+            problem = next(
+                (
+                    f"{who}: {said}"
+                    for who, c in (("engine", counted), ("rtpengine", theirs_counted))
+                    if (said := fault(c, profile))
+                ),
+                "",
+            )
             if problem:
                 samples.reject(f"round {number}: {problem}")
                 continue

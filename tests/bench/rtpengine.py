@@ -68,7 +68,7 @@ class Rtpengine:
     def processor_ns(self) -> int:
         return processor_ns(self.pid)
 
-    def command(self, **what: Value) -> dict[str, Any]:
+    def command(self, what: dict[str, Value]) -> dict[str, Any]:
         """Raises TimeoutError, RuntimeError with its own words."""
         cookie = b"%d " % next(self._cookies)
         self._socket.sendto(cookie + bencode(what), ("127.0.0.1", NG_PORT))
@@ -87,17 +87,17 @@ class Rtpengine:
         secure = profile != "plain"
         protocol = "RTP/SAVP" if secure else "RTP/AVP"
         ours: dict[str, Value] = {"call-id": call_id, "from-tag": "a", "ICE": "remove", "flags": ["trust-address"]}
-        offered = self.command(
-            command="offer", sdp=_sdp(source_port, "RTP/AVP"), **ours | {"transport-protocol": protocol, "rtcp-mux": ["demux"]}
-        )["sdp"].decode()
+        offer = ours | {"command": "offer", "transport-protocol": protocol, "rtcp-mux": ["demux"]}
+        offered = self.command(offer | {"sdp": _sdp(source_port, "RTP/AVP")})["sdp"].decode()
+        answer: dict[str, Value] = ours | {"command": "answer", "to-tag": "b"}
         crypto = _crypto(offered, profile) if secure else ""
-        answered = self.command(command="answer", sdp=_sdp(sink_port, protocol, crypto), **ours | {"to-tag": "b"})
+        answered = self.command(answer | {"sdp": _sdp(sink_port, protocol, crypto)})
         found = re.search(r"m=video (\d+)", answered["sdp"].decode())
         assert found is not None
         return int(found[1]), call_id
 
     def delete(self, call_id: str) -> None:
-        self.command(command="delete", **{"call-id": call_id, "from-tag": "a", "delete-delay": 0})
+        self.command({"command": "delete", "call-id": call_id, "from-tag": "a", "delete-delay": 0})
 
 
 def _sdp(port: int, protocol: str, crypto: str = "") -> str:
@@ -134,7 +134,7 @@ def _wait_until_it_answers(peer: Rtpengine) -> None:
     peer._socket.settimeout(WAIT_S / START_TRIES)
     for attempt in range(START_TRIES):
         try:
-            peer.command(command="ping")
+            peer.command({"command": "ping"})
             break
         except (TimeoutError, ConnectionError):
             if attempt == START_TRIES - 1:

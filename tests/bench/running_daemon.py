@@ -3,14 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
-from pathlib import Path
-
-from tests.bench.programs import BUILD
-
-# The tests' folders are no packages; each is on the path while tests run, and here.
-_TESTS = Path(__file__).parents[1]
-sys.path[:0] = [str(_TESTS / "e2e"), str(_TESTS / "adapters" / "sip")]
 
 from peer_chromium import chromium, new_page
 from rawpeer import Dialog, RawPeer, body, description, headers, status
@@ -18,7 +10,22 @@ from room_page import RoomPage
 from running_gateway import Gateway
 from waiting import until
 
-__all__ = ["Dialog", "Gateway", "RawPeer", "RoomPage", "body", "chromium", "daemon", "description", "headers", "new_page", "status", "until"]  # fmt: skip
+from tests.bench.programs import BUILD
+
+__all__ = [
+    "Dialog",
+    "Gateway",
+    "RawPeer",
+    "RoomPage",
+    "body",
+    "chromium",
+    "daemon",
+    "description",
+    "headers",
+    "new_page",
+    "status",
+    "until",
+]
 
 # Above what the kernel gives away by itself.
 SIP_PORT, PEER_PORT, MEDIA_PORTS, PEER_MEDIA = 61900, 61910, 62000, 64000
