@@ -59,10 +59,10 @@ def draw(ground: Image, width: int, height: int, time_ms: int, number: int) -> I
     image = ground.copy()
     bar = max(width // 40, 4)
     left = number * bar // 2 % (width - bar)
-    image[height // 4 : height - height // 4, left : left + bar] = WHITE
+    image[height * 9 // 20 : height * 4 // 5, left : left + bar] = WHITE
     seconds, ms = divmod(time_ms, 1000)
     clock = f"{seconds // 3600 % 24:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{ms:03}"
-    write(image[:height], clock, height - height // 5, width)
+    write(image[:height], clock, height // 6, width)
     put_time_code(image[:height], time_ms & (2**TIME_CODE_BITS - 1), width)
     return image
 
