@@ -23,6 +23,7 @@ export class RoomEvents {
   private readonly backoff = new Backoff();
   private readonly pause = new Pause();
   private isClosed = false;
+  private end: (() => void) | null = null;
 
   constructor(private readonly how: EventsHow) {
     window.addEventListener("online", () => this.retry());
@@ -42,7 +43,7 @@ export class RoomEvents {
 
   close(): void {
     this.isClosed = true;
-    this.socket?.close();
+    this.end?.();
     this.pause.end();
   }
 
@@ -67,17 +68,22 @@ export class RoomEvents {
       if (token) url.searchParams.set("token", token);
       const socket = new WebSocket(url);
       this.socket = socket;
-      let timer = setTimeout(() => socket.close(), SILENT_MS);
-      socket.addEventListener("message", (message) => {
+      const end = (trouble: Trouble): void => {
         clearTimeout(timer);
-        timer = setTimeout(() => socket.close(), SILENT_MS);
+        if (this.socket === socket) this.socket = null;
+        // A peer that is gone answers no closing handshake: nobody waits for it.
+        socket.close();
+        resolve(trouble);
+      };
+      let timer = setTimeout(() => end(silent()), SILENT_MS);
+      socket.addEventListener("message", (message) => {
+        if (this.socket !== socket) return;
+        clearTimeout(timer);
+        timer = setTimeout(() => end(silent()), SILENT_MS);
         this.take(JSON.parse(String(message.data)) as RoomEvent);
       });
-      socket.addEventListener("close", (event) => {
-        clearTimeout(timer);
-        this.socket = null;
-        resolve(troubleOf(event.code));
-      });
+      socket.addEventListener("close", (event) => end(troubleOf(event.code)));
+      this.end = () => end(silent());
     });
   }
 
@@ -101,6 +107,8 @@ export class RoomEvents {
     }
   }
 }
+
+const silent = (): Trouble => new Trouble(0, OFFLINE, "The gateway says nothing any more.", "This page comes back by itself.");
 
 function troubleOf(code: number): Trouble {
   if (code === TOKEN_WITHDRAWN) return new Trouble(401, "token_wrong", "The access token is no longer valid.", "");

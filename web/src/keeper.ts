@@ -13,7 +13,7 @@ const BREAK_MS = 2_500;
 const GOOD_MS = 5_000;
 
 export interface KeeperHow {
-  open: (signal: AbortSignal) => Promise<Link>;
+  open: () => Promise<Link>;
   /** State, problem or link changed. */
   changed: () => void;
   /** Called with every new link before it is known to connect. */
@@ -25,6 +25,8 @@ export class Keeper {
   /** Why there is no session at the moment. */
   problem: Trouble | Error | null = null;
   link: Link | null = null;
+  /** The gateway was asked and hasn't answered yet. */
+  isOpening = false;
   private readonly backoff = new Backoff();
   private readonly pause = new Pause();
   private readonly ending = new AbortController();
@@ -61,12 +63,15 @@ export class Keeper {
 
   private async once(): Promise<void> {
     this.show("connecting");
+    this.isOpening = true;
     let link: Link;
     try {
-      link = await this.how.open(this.ending.signal);
+      link = await this.how.open();
     } catch (error) {
       this.problem = error instanceof Error ? error : new Error(String(error));
       return;
+    } finally {
+      this.isOpening = false;
     }
     if (this.ending.signal.aborted) return link.close();
     this.link = link;

@@ -16,7 +16,6 @@ export interface LinkHow {
   iceServers: RTCIceServer[];
   /** Adds transceivers before the offer is made. */
   prepare: (pc: RTCPeerConnection) => void;
-  signal: AbortSignal;
 }
 
 export class Link {
@@ -50,12 +49,11 @@ export class Link {
   }
 
   private async post(how: LinkHow): Promise<void> {
-    const signal = AbortSignal.any?.([how.signal, AbortSignal.timeout(10_000)]) ?? how.signal;
+    // Never cut short when nobody wants the session any more: only its answer says what is to be deleted.
     const response = await send(how.url, this.token, {
       method: "POST",
       headers: { "Content-Type": SDP },
       body: this.pc.localDescription?.sdp ?? "",
-      signal,
     });
     const where = response.headers.get("Location");
     this.resource = where ? new URL(where, response.url).pathname : null;

@@ -12,7 +12,7 @@ export interface PlayerHow {
 }
 
 /** Nothing arrived for so long although the gateway has it: the session is taken for dead. */
-const DEAD_MS = 6_000;
+const DEAD_MS = 4_000;
 
 export class Player {
   /** Tracks come and go in it; the object stays the same, so that elements keep playing. */
@@ -27,12 +27,11 @@ export class Player {
     this.keeper = new Keeper({
       changed: how.changed,
       opened: (link) => this.take(link),
-      open: (signal) =>
+      open: () =>
         Link.open({
           url: `/streams/${how.stream.split("/").map(encodeURIComponent).join("/")}/whep`,
           token: how.token(),
           iceServers: how.iceServers(),
-          signal,
           prepare: (pc) => this.prepare(pc),
         }),
     });

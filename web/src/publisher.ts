@@ -31,12 +31,11 @@ export class Publisher {
         how.became(link.session);
         void this.respectLimit();
       },
-      open: (signal) =>
+      open: () =>
         Link.open({
           url: path,
           token: how.token(),
           iceServers: how.iceServers(),
-          signal,
           prepare: (pc) => this.prepare(pc),
         }),
     });
@@ -47,11 +46,17 @@ export class Publisher {
     return this.keeper.state;
   }
 
+  /** We may be in the room's list already without knowing which one we are. */
+  get isEntering(): boolean {
+    return this.keeper.isOpening;
+  }
+
   get problem(): Error | null {
     return this.keeper.problem;
   }
 
   private prepare(pc: RTCPeerConnection): void {
+    this.how.became(null);
     for (const kind of ["audio", "video"] as const) {
       const transceiver = pc.addTransceiver(this.how.own.track(kind) ?? kind, { direction: "sendonly" });
       this.senders[kind] = transceiver.sender;

@@ -32,6 +32,7 @@ class RoomPage {
   private me: string | null = null;
   private picked: string | null = null;
   private bigKey: string | null = null;
+  private seen = new Set<string>();
   private failed: unknown = null;
   private readonly players = new Map<string, Player>();
   private publisher: Publisher | null = null;
@@ -281,7 +282,7 @@ class RoomPage {
 
   private render(): void {
     const { room } = this;
-    const tiles = room ? tilesOf(room, this.me) : [];
+    const tiles = room ? this.others(tilesOf(room, this.me)) : [];
     this.play(tiles);
     const big = bigOf(tiles, { picked: this.picked, speaker: room?.speaker ?? null, current: this.bigKey });
     this.bigKey = big?.key ?? null;
@@ -301,6 +302,13 @@ class RoomPage {
     if (room) {
       this.people.show({ room, me: this.me, sees: this.sees, mayOperate: this.may("operate") });
     }
+  }
+
+  /** Without ourselves: while we enter, one who just came may be us. */
+  private others(tiles: Tile[]): Tile[] {
+    if (this.publisher?.isEntering) return tiles.filter((tile) => this.seen.has(tile.key));
+    this.seen = new Set(tiles.map((tile) => tile.key));
+    return tiles;
   }
 
   private may(right: "publish" | "operate"): boolean {
