@@ -71,6 +71,10 @@ class Registration:
 
     def start(self) -> None:
         config = account_config(self._settings, self.config.uri, self.credentials)
+        # Be called at our listener where there is one of that transport: the port of a connection dies with it, and
+        # pjsip goes on naming it.
+        listens = any(text.startswith(f"{self.registrar.transport}:") for text in self._settings.listen)
+        config.natConfig.contactUseSrcPort = int(not listens)
         reg = config.regConfig
         reg.registrarUri = str(self.registrar)
         reg.timeoutSec = self.config.expires_s
