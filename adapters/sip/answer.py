@@ -13,6 +13,7 @@ from orbridge.adapters.sip.line import (
     extend_usage,
     feedback_attributes,
     rtcp_attributes,
+    switched_off,
     take,
     usage,
 )
@@ -104,8 +105,11 @@ def _match(
         leg = local.line(*key)
         if key in taken or (leg is None and key[1] is Role.CONTENT):
             continue
-        if leg is None:
+        if leg is None and media.port:
             report.refused(*key, Refusal(f"{key[0]}_disabled", f"is configured without {key[0]}"))
+            continue
+        if leg is None:
+            report.refused(*key, switched_off(key[0]))
             continue
         result = take(peers[index], *key, leg, policy, allowed, mux_allowed=True)
         if isinstance(result, Refusal):

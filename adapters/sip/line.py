@@ -89,7 +89,7 @@ def take(
     """Match a line. ``allowed``: the ways that we allow, as we see them."""
     media = peer.media
     if media.port == 0:
-        return Refusal(f"{kind}_off", f"has switched its {kind} line off")
+        return switched_off(kind)
     profile = rtp_profile(media.proto)
     if profile is None:
         return Refusal("no_rtp", f"{peer.verb} {kind} over {media.proto[:40]}, which is not done here")
@@ -105,6 +105,11 @@ def take(
     if isinstance(keying, Refusal):
         return keying
     return _accepted(peer, kind, role, chosen, keying, policy, allowed, mux_allowed=mux_allowed)
+
+
+def switched_off(kind: Kind) -> Refusal:
+    """The peer gave the line port 0 (RFC 3264 5.1)."""
+    return Refusal(f"{kind}_off", f"has switched its {kind} line off")
 
 
 def _accepted(

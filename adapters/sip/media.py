@@ -62,12 +62,14 @@ class _Line:
         self.agreed: NegotiatedLine | None = None
         # since when the peer may send
         self.expected_ns = opened_ns
+        self.is_silent = False
 
 
 class CallMedia:
     """Legs, receivers, senders and streams of a call.
 
-    ``on_digit(digit)``: telephone-event (RFC 4733) from the peer.
+    ``on_digit(digit)``: telephone-event (RFC 4733) from the peer. ``on_published()``: ``published`` changed by itself,
+    because sharing began or ended.
     """
 
     def __init__(
@@ -77,9 +79,11 @@ class CallMedia:
         name: str,
         now_ns: Callable[[], int],
         on_digit: Callable[[str], None],
+        on_published: Callable[[], None],
     ) -> None:
         """``name``: first part of the names of its streams."""
-        self._bus, self._settings, self._name, self._now_ns, self._on_digit = bus, settings, name, now_ns, on_digit
+        self._bus, self._settings, self._name, self._now_ns = bus, settings, name, now_ns
+        self._on_digit, self._on_published = on_digit, on_published
         self._lines: dict[Place, _Line] = {}
         self._publishers: dict[Role, Publisher] = {}
         self._host = ""
@@ -144,7 +148,13 @@ class CallMedia:
 
     @property
     def published(self) -> dict[Role, str]:
-        return {role: publisher.stream for role, publisher in self._publishers.items()}
+        """The content stream only while something comes: devices agree on its line for the whole call."""
+        content = self._lines.get(CONTENT)
+        return {
+            role: publisher.stream
+            for role, publisher in self._publishers.items()
+            if role is Role.MAIN or (content is not None and not content.is_silent)
+        }
 
     @property
     def sinks(self) -> list[Sink]:
@@ -315,6 +325,12 @@ class CallMedia:
     def _event(self, event: Event) -> None:
         if event[0] == "dtmf":
             self._on_digit(event[2])
+        elif event[0] in ("silent", "heard"):
+            line = next((line for line in self._lines.values() if line.leg.id == event[1]), None)
+            if line is not None:
+                line.is_silent = event[0] == "silent"
+                if line.role is Role.CONTENT:
+                    self._on_published()
 
 
 def _address(line: NegotiatedLine) -> tuple[str, int, str, int]:

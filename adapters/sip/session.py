@@ -69,7 +69,7 @@ class SipSession(Session):
         self.user_agent = user_agent
         self._terms, self._transfer, self._bus = terms, transfer, bus
         self._digits = dtmf.Digits(self._pressed)
-        self._media = CallMedia(bus, terms.media, name, now_ns, self._digits.from_rtp)
+        self._media = CallMedia(bus, terms.media, name, now_ns, self._digits.from_rtp, self._published)
         self._call: Call | None = None
         self._loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
@@ -268,6 +268,11 @@ class SipSession(Session):
         self.published, self.sinks = self._media.published, self._media.sinks
         self._settle_state()
         self.emit("media_changed", self)
+
+    def _published(self) -> None:
+        if not self.is_ending:
+            self.published = self._media.published
+            self.emit("media_changed", self)
 
     def _report(self, note: Note, known: set[str]) -> None:
         if note.code not in known:

@@ -113,7 +113,10 @@ def choose_picture(
         role: which of the viewer's lines is to be filled.
         takes_content: the viewer has a second line for what is shared, so the main line keeps the camera.
     """
-    others = [picture for picture in pictures if picture.owner != viewer]
+    # Devices agree on a line for slides long before somebody shares: it shows nothing until a picture has come.
+    others = [
+        picture for picture in pictures if picture.owner != viewer and (picture.role is Role.MAIN or picture.width)
+    ]
     if role is Role.CONTENT:
         others = [picture for picture in others if picture.role is Role.CONTENT]
     elif takes_content:

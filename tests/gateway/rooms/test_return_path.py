@@ -20,6 +20,7 @@ OR3 = Picture(1, "sip-1", "or-3", Role.MAIN, H264, 1280, 720, 30.0, order=1, dev
 LI = Picture(2, "webrtc-2", "dr-li", Role.MAIN, H264, 640, 360, 30.0, order=2)
 ADA = Picture(3, "webrtc-3", "dr-ada", Role.MAIN, H264, 640, 360, 30.0, order=3)
 SLIDES = Picture(4, "webrtc-3", "dr-ada", Role.CONTENT, H264, 1280, 720, 5.0, order=3)
+UNUSED = Picture(5, "sip-5", "or-5", Role.CONTENT, H264, order=5, device=True)
 CIF = VideoLimit(396, 11880)
 
 
@@ -39,6 +40,9 @@ CIF = VideoLimit(396, 11880)
         ("content beats the speaker", "sip-1", {"pictures": [LI, ADA, SLIDES], "speaker": "webrtc-2"},
          Shown(4, "webrtc-3")),
         ("a pin beats content", "sip-1", {"pictures": [LI, SLIDES], "pinned": "dr-li"}, Shown(2, "webrtc-2")),
+        ("a line for content on which nothing came shows nothing", "sip-1", {"pictures": [LI, UNUSED]},
+         Shown(2, "webrtc-2")),
+        ("nor on the content line", "sip-1", {"pictures": [UNUSED], "role": Role.CONTENT}, Shown(None)),
         ("content has its own line", "sip-1", {"pictures": [LI, SLIDES], "takes_content": True}, Shown(2, "webrtc-2")),
         ("the content line takes content only", "sip-1", {"pictures": [LI, SLIDES], "role": Role.CONTENT},
          Shown(4, "webrtc-3")),
