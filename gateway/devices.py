@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from orbridge.gateway.config import Device
 from orbridge.gateway.rooms.model import Rooms
@@ -57,29 +57,20 @@ class DeviceHistory:
         names = {device.name for device in devices}
         self._past = {name: past for name, past in self._past.items() if name in names}
 
-    def status(self, device: Device, session: Session | None, signalled: Mapping[str, Any]) -> DeviceStatus:
-        """How it stands.
-
-        Args:
-            session: the device's session, None when it has none.
-            signalled: what its adapter knows of it beside calls: ``registered`` (bool), ``since_at``, ``problem``.
-        """
+    def status(self, device: Device, session: Session | None, *, registered: bool) -> DeviceStatus:
+        """How it stands. ``session``: the device's, None when it has none; ``registered``: we know where to call it."""
         if session is not None and session.state is not State.CLOSED:
             up = session.state in (State.ACTIVE, State.HELD)
             reason = "on hold" if session.state is State.HELD else "; ".join(note.text for note in session.notes)
             since_at = self._followed.get(session.id)
             return DeviceStatus(device, "connected" if up else "connecting", session.id, since_at, reason)
         past = self._past.get(device.name)
-        problem = str(signalled.get("problem") or "")
-        last = past.reason if past else ""
-        if signalled.get("registered"):
-            since_at = past.since_at if past else signalled.get("since_at")
-            return DeviceStatus(device, "registered", None, since_at, last or "registered, not in a call")
-        if past is not None:
-            standing: Standing = "failed" if past.failed or problem else "unknown"
-            return DeviceStatus(device, standing, None, past.since_at, problem or last)
-        standing = "failed" if problem else "unknown"
-        return DeviceStatus(device, standing, None, signalled.get("since_at"), problem or "it hasn't called yet")
+        if past is None:
+            if registered:
+                return DeviceStatus(device, "registered", reason="registered, not in a call")
+            return DeviceStatus(device, "unknown", reason="it hasn't called yet")
+        standing: Standing = "registered" if registered else "failed" if past.failed else "unknown"
+        return DeviceStatus(device, standing, None, past.since_at, past.reason)
 
     def _changed(self, room_name: str) -> None:
         room = self._rooms.get(room_name)

@@ -41,7 +41,7 @@ class Gateway(Protocol):
     Attributes:
         config: replaced on reload.
         ready: every listener is open and nothing is being stopped.
-        adapters: by name; what ``status()["devices"]`` says of a device by its name goes into that device's state.
+        adapters: by name; ``status()["bindings"]`` names the ``device`` of each registration that it holds.
     """
 
     @property

@@ -37,22 +37,27 @@ class View:
     # devices
 
     def devices(self) -> list[DeviceState]:
-        sessions = {session.device: session for session in self._gateway.sessions() if session.device}
-        return [self._device(device, sessions.get(device.name)) for device in self._gateway.config.devices]
+        return self._devices(self._gateway.config.devices)
 
     def devices_of(self, room: str) -> list[DeviceState]:
         """Those whose own room it is."""
-        sessions = {session.device: session for session in self._gateway.sessions() if session.device}
-        mine = [device for device in self._gateway.config.devices if device.room == room]
-        return [self._device(device, sessions.get(device.name)) for device in mine]
+        return self._devices([device for device in self._gateway.config.devices if device.room == room])
 
-    def _device(self, device: Device, session: Session | None) -> DeviceState:
-        adapter = self._gateway.adapters.get(device.adapter)
-        if adapter is None:
+    def _devices(self, devices: Sequence[Device]) -> list[DeviceState]:
+        sessions = {session.device: session for session in self._gateway.sessions() if session.device}
+        bound = {
+            name: {binding["device"] for binding in adapter.status().get("bindings", ())}
+            for name, adapter in self._gateway.adapters.items()
+            if any(device.adapter == name for device in devices)
+        }
+        return [self._device(device, sessions.get(device.name), bound.get(device.adapter)) for device in devices]
+
+    def _device(self, device: Device, session: Session | None, bound: set[str] | None) -> DeviceState:
+        """``bound``: devices registered with its adapter; None: there is no such adapter."""
+        if bound is None:
             what = f"nothing here speaks {device.adapter}: its adapter didn't start, see the log"
             return DeviceState(device.name, device.adapter, device.room, "failed", reason=what)
-        signalled = adapter.status().get("devices", {}).get(device.name, {})
-        found = self.history.status(device, session, signalled)
+        found = self.history.status(device, session, registered=device.name in bound)
         room = session.room if session is not None else device.room
         return DeviceState(
             device.name, device.adapter, room, found.standing, found.session, found.since_at, found.reason

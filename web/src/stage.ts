@@ -144,6 +144,7 @@ export class Stage {
     }
     this.big.classList.toggle("speaking", big?.isSpeaking ?? false);
     show(this.empty, big === null && empty !== null);
+    this.big.classList.toggle("is-empty", big === null);
     if (empty) this.showEmpty(empty);
     show(this.followButton, isPicked);
     show(this.fullButton, big !== null && typeof this.big.requestFullscreen === "function");

@@ -86,7 +86,7 @@ class FakeGateway:
     rooms: Rooms = field(default_factory=Rooms)
     engine: FakeEngine = field(default_factory=FakeEngine)
     calls: list[tuple[str, str]] = field(default_factory=list)
-    signalled: dict[str, dict[str, Any]] = field(default_factory=dict)
+    bound: list[str] = field(default_factory=list)
     known: dict[str, Session] = field(default_factory=dict)
     reloaded: Callable[[], list[str]] = list
 
@@ -95,7 +95,7 @@ class FakeGateway:
         self.rooms.configure(self.config.rooms)
         self.bus = SimpleNamespace(engine=self.engine)
         self.routing = self
-        self.adapters = {"sip": SimpleNamespace(status=lambda: {"devices": self.signalled})}
+        self.adapters = {"sip": SimpleNamespace(status=lambda: {"bindings": [{"device": name} for name in self.bound]})}
         self._numbers = itertools.count(1)
 
     def status(self) -> dict[str, Any]:

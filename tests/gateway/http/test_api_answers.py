@@ -49,7 +49,7 @@ async def test_a_device_that_left_says_why_and_since_when(start) -> None:
     assert (first["state"], first["reason"]) == ("failed", "no media arrived for too long")
     assert first["since_at"] > 1e9
     assert (second["name"], second["state"], second["since_at"]) == ("or-9", "unknown", None)
-    running.gateway.signalled["or-3"] = {"registered": True}
+    running.gateway.bound.append("or-3")
     _, (first, _), _ = await running.ask("GET", "/api/v1/devices", "desk")
     assert (first["state"], first["reason"]) == ("registered", "no media arrived for too long")
 

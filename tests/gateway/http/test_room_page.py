@@ -136,7 +136,7 @@ async def test_a_device_that_is_not_there_is_said_and_comes_by_itself(theatre: T
     await plays(page)
     session.ended(CloseReason.SILENT)
     await expect(empty).to_contain_text(re.compile(r"not connected since .*just now.*no media arrived for too long"))
-    theatre.gateway.signalled["or-3"] = {"registered": True}
+    theatre.gateway.bound.append("or-3")
     await expect(empty).to_contain_text("switched on, but not in a call")
     await theatre.gateway.call("or-3", "or-3")
     await plays(page)
