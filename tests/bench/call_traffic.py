@@ -25,7 +25,7 @@ CAMERA = Camera(fps=30, fragments=6, packet_bytes=1164)
 DEVICE_VIDEO_PT, BROWSER_VIDEO_PT = 96, 102
 AUDIO_PER_S = 50
 # Above what the kernel gives away by itself (32768 to 60999), so that nobody else has it.
-FIRST_PORT, PORTS_A_CALL = 61000, 6
+FIRST_PORT, PORTS_A_CALL = 62000, 6
 FILLER = bytes((number * 167 + 13) & 0xFF for number in range(2048))
 
 

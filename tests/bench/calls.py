@@ -13,7 +13,7 @@ SECONDS = 6.0
 # What each carries on one processor without losing anything: about half of what it could.
 ENGINE_CALLS: dict[Sound, int] = {"passed": 64, "mixed": 24}
 AIORTC_CALLS: dict[Sound, int] = {"passed": 16, "mixed": 6}
-ENGINE_PORTS, AIORTC_FIRST_PORT = "62000-63999", 62000
+ENGINE_PORTS, AIORTC_FIRST_PORT = "62500-64499", 62500
 # aiortc's jitter buffers let a picture go when the next one begins, and a sound frame when four more came.
 AIORTC_KEEPS = {"kept_pictures": 1, "kept_frames": 4}
 

@@ -263,7 +263,7 @@ int main(int argc, char **argv)
     if (pthread_create(&receiver, NULL, receive, NULL))
         fail("thread");
     /* A late sender would look like a late system under test. Where the host doesn't allow it, late_us tells. */
-    struct sched_param priority = {.sched_priority = 1};
+    struct sched_param priority = {.sched_priority = 2};
     pthread_setschedparam(pthread_self(), SCHED_FIFO, &priority);
 
     uint8_t packet[MTU], filler[MTU];

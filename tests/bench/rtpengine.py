@@ -15,7 +15,7 @@ from tests.bench.programs import processor_ns, processors, running
 
 Value: TypeAlias = "int | str | bytes | Sequence[Value] | dict[str, Value]"
 
-NG_PORT = 65001
+NG_PORT = 65501
 WAIT_S = 3.0
 START_TRIES = 20
 

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 # Above what the kernel gives away by itself.
-SIP_PORT, PEER_PORT, MEDIA_PORTS, PEER_MEDIA = 61900, 61910, 62000, 64000
+SIP_PORT, PEER_PORT, MEDIA_PORTS, PEER_MEDIA = 62410, 62420, 62500, 64600
 
 
 def daemon(name: str, *, sip_more: str = "") -> Gateway:
