@@ -29,6 +29,7 @@ from orbridge.adapters.sip.messages import (
     parse_source,
     parse_uri,
     redacted,
+    sdp_of,
 )
 from orbridge.adapters.sip.negotiated import Policy
 from orbridge.adapters.sip.negotiation import Terms
@@ -183,7 +184,7 @@ class SipAdapter:
             refuse(self._calls, account, call_id, status_for(exc.reason))
             return
         self._attach(session)
-        session.accept(Call(self._calls, account, session, call_id))
+        session.accept(Call(self._calls, account, session, call_id), sdp_of(message))
 
     # incoming calls
 

@@ -31,6 +31,8 @@ RETRIES = 150
 OFFER_LOST_S = 40.0
 LONGEST_RETRY_AFTER_S = 30
 
+NO_PORT = "no media port is free: widen media.udp_ports"
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -109,6 +111,19 @@ class Negotiation:
         self._retries = 0
         self._timer: asyncio.TimerHandle | None = None
 
+    def prepare(self, remote: str | None) -> None:
+        """Bind what the answer to ``remote``, or our offer, will need, while the call can still be turned away.
+
+        Raises OSError when no port is free.
+        """
+        try:
+            if remote is None:
+                self._media.open(self._offered_places())
+            else:
+                self._open_for(remote)
+        except ParseError:
+            return  # said when it is answered
+
     # what pjsip asks and tells
 
     def describe(self, remote: str | None, draft: str) -> str:
@@ -120,7 +135,7 @@ class Negotiation:
             self.problem = str(exc)
         except OSError as exc:
             log.error(events.LEG_FAILED, session=self._party.id, cause=str(exc))
-            self.problem = "no media port is free: widen media.udp_ports"
+            self.problem = NO_PORT
         except BaseException:  # noqa: BLE001 - whatever it was, pjsua2's own draft must not go out
             failed("describe")
             self.problem = "a fault in the gateway"
@@ -196,10 +211,7 @@ class Negotiation:
 
     def _answer(self, remote: str) -> str:
         self._answered = None
-        wanted = offer_answer.wanted(remote)
-        asked = {AUDIO: wanted.audio, VIDEO: wanted.video, CONTENT: wanted.content}
-        places = [place for place in self._terms.places if asked[place]]
-        self._media.open(places, ipv6=wanted.ipv6)
+        places = self._open_for(remote)
         local = self._media.local(places)
         agreed = offer_answer.answer(remote, local, self._terms.policy, self.agreed, hold=self.on_hold)
         if not agreed.lines:
@@ -208,13 +220,24 @@ class Negotiation:
         self._answered = agreed
         return agreed.text
 
-    def _offer(self) -> str:
+    def _open_for(self, remote: str) -> list[Place]:
+        """Bind the lines that this offer asks for and we accept. Raises ParseError and OSError."""
+        wanted = offer_answer.wanted(remote)
+        asked = {AUDIO: wanted.audio, VIDEO: wanted.video, CONTENT: wanted.content}
+        places = [place for place in self._terms.places if asked[place]]
+        self._media.open(places, ipv6=wanted.ipv6)
+        return places
+
+    def _offered_places(self) -> list[Place]:
         agreed = self.agreed
-        places = [
+        return [
             place
             for place in self._terms.places
             if place == AUDIO or (place == VIDEO and self._terms.offer_video) or (agreed and agreed.line(*place))
         ]
+
+    def _offer(self) -> str:
+        agreed, places = self.agreed, self._offered_places()
         self._media.open(places, ipv6=self._terms.media.prefers_ipv6)
         local = self._media.local(places)
         made = offer_answer.offer(local, self._terms.policy, agreed, hold=self.on_hold)

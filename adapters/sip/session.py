@@ -18,7 +18,7 @@ from orbridge.adapters.sip.endings import ending_of, status_for
 from orbridge.adapters.sip.media import CallMedia
 from orbridge.adapters.sip.messages import Message
 from orbridge.adapters.sip.negotiated import Agreed
-from orbridge.adapters.sip.negotiation import Negotiation, Terms
+from orbridge.adapters.sip.negotiation import NO_PORT, Negotiation, Terms
 from orbridge.codecs.errors import LocalError
 from orbridge.codecs.media import Kind
 from orbridge.gateway import events
@@ -38,6 +38,8 @@ FAST_UPDATE = (
 # How long a peer has to confirm that a call is over before we stop waiting.
 HANGUP_WITHIN_S = 3.0
 GIVEN_UP_S = 0.1
+# Whom we have no port for may try again after this.
+RETRY_AFTER_S = 10
 DTMF_MS = 160
 DTMF_GAP_S = 0.24
 
@@ -86,15 +88,32 @@ class SipSession(Session):
 
     # opening
 
-    def accept(self, call: Call) -> None:
-        """Answer an incoming call: 180, then 200."""
+    def accept(self, call: Call, offer: str | None) -> None:
+        """Answer an incoming call: 180, then 200; 503 with the reason when we have no port for its media."""
         self._call = call
         self.move(State.RINGING)
+        try:
+            self._negotiation.prepare(offer)
+        except OSError as exc:
+            log.error(events.LEG_FAILED, session=self.id, cause=str(exc))
+            self._turn_away(call)
+            return
         try:
             call.answer(180)
             call.answer(200)
         except LocalError as exc:
             self._finish(CloseReason.FAULT, str(exc))
+
+    def _turn_away(self, call: Call) -> None:
+        self._closing = (CloseReason.FAULT, NO_PORT)
+        self.move(State.CLOSING)
+        self._free()
+        # RFC 3261 20.43: 399 is for whatever a person should read
+        headers = (("Warning", f'399 orbridge "{NO_PORT}"'), ("Retry-After", str(RETRY_AFTER_S)))
+        try:
+            call.answer(503, headers=headers)
+        except LocalError as exc:
+            self._finish(CloseReason.FAULT, f"{NO_PORT}; {exc}")
 
     def dial(self, call: Call, uri: str, *, local: str, target: str) -> None:
         """Send the INVITE. Raises LocalError when that can't be done."""
@@ -178,7 +197,8 @@ class SipSession(Session):
     # what the call tells (call.CallOwner)
 
     def describe(self, remote: str | None, draft: str) -> str:
-        return self._negotiation.describe(remote, draft)
+        # A call that is turned away is described to pjsip only, which wants something for its own books.
+        return draft if self.is_ending else self._negotiation.describe(remote, draft)
 
     def negotiated(self, remote: str | None) -> None:
         self._negotiation.negotiated(remote)
@@ -298,6 +318,9 @@ class SipSession(Session):
         self.move(State.ACTIVE)
         self._settle_state()
         self._media.expect()
+        if self.inbound:
+            # What was sent before the device had our answer it may have dropped, encrypted media for certain.
+            self._media.refresh_sources()
         self._watch_silence()
 
     # requests within the call

@@ -45,6 +45,7 @@ REFUSALS: dict[CloseReason, int] = {
     CloseReason.ROOM_FULL: 503,
     CloseReason.NO_COMMON_CODEC: 422,
     CloseReason.UNREACHABLE: 502,
+    CloseReason.TRANSPORT_FAILED: 503,
     CloseReason.SHUTDOWN: 503,
 }
 
@@ -54,6 +55,7 @@ ADVICE: dict[CloseReason, str] = {
     CloseReason.ROOM_FULL: "wait until somebody leaves, or raise max_participants of the room",
     CloseReason.NO_COMMON_CODEC: "use a browser or device with H.264",
     CloseReason.UNREACHABLE: "look whether the device is switched on and connected, then `orbridge doctor`",
+    CloseReason.TRANSPORT_FAILED: "try again when somebody has left; if it stays, widen media.udp_ports",
     CloseReason.SHUTDOWN: "try again in a few seconds",
 }
 
