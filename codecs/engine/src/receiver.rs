@@ -36,7 +36,7 @@ use units::nanoseconds;
 
 const MS: Ns = 1_000_000;
 /// While the source is heard within this, packets of the sources before it are ignored.
-const ALIVE: Ns = 500 * MS;
+const ALIVE: Ns = 300 * MS;
 /// Sources that are remembered as left.
 const MAX_RETIRED: usize = 8;
 /// A picture of a source that sets no markers is whole when nothing follows it for so long.
@@ -87,6 +87,8 @@ pub struct Receiver {
     /// The source said BYE.
     ended: bool,
     retired: VecDeque<u32>,
+    /// The first packet with another SSRC than the source's that is heard, until the next one says what it is.
+    newcomer: Option<(u32, u16, Meta, Vec<u8>)>,
     heard: Option<Ns>,
     statistics: Statistics,
     reorder: Reorder,
@@ -129,6 +131,7 @@ impl Receiver {
             rtx_ssrc: config.rtx_ssrc,
             ended: false,
             retired: VecDeque::new(),
+            newcomer: None,
             heard: None,
             statistics: Statistics::default(),
             reorder: Reorder::default(),
@@ -194,17 +197,6 @@ impl Receiver {
             self.rtx_ssrc = Some(packet.ssrc);
             return self.take_rtx(packet, pt, now, out);
         }
-        if self.ssrc != Some(packet.ssrc) {
-            if meaning == Meaning::Dtmf && self.alive(now) {
-                // beside the source, whose numbers say nothing of its order
-                return self.press(packet.pt, packet.timestamp, packet.payload, now, out);
-            }
-            self.follow(packet.ssrc);
-        }
-        self.heard = Some(now);
-        if !self.enabled {
-            return;
-        }
         let level = self.config.audio_level_ext.and_then(|ext| packet.extension(ext)).and_then(rtp::audio_level);
         let meta = Meta {
             pt: packet.pt,
@@ -214,6 +206,29 @@ impl Receiver {
             level: level.map(|level| level.1),
             recovered: false,
         };
+        let mut before = None;
+        if self.ssrc != Some(packet.ssrc) {
+            if self.alive(now) {
+                if meaning == Meaning::Dtmf {
+                    // beside the source, whose numbers say nothing of its order
+                    return self.press(packet.pt, packet.timestamp, packet.payload, now, out);
+                }
+                before =
+                    self.newcomer.take().filter(|held| (held.0, held.1.wrapping_add(1)) == (packet.ssrc, packet.seq));
+                if before.is_none() {
+                    self.newcomer = Some((packet.ssrc, packet.seq, meta, packet.payload.to_vec()));
+                    return;
+                }
+            }
+            self.follow(packet.ssrc);
+        }
+        self.heard = Some(now);
+        if !self.enabled {
+            return;
+        }
+        if let Some((_, seq, meta, payload)) = before {
+            self.accept(seq, meta, &payload, out);
+        }
         self.accept(packet.seq, meta, packet.payload, out);
     }
 
@@ -227,7 +242,8 @@ impl Receiver {
         self.accept(seq, meta, payload, out);
     }
 
-    /// The source has another SSRC from now on.
+    /// The source has another SSRC from now on. While the old one is heard it takes two packets in a row (RFC 3550
+    /// A.1): a single one is somebody's mistake, and would silence the source for as long as it is ignored after it.
     fn follow(&mut self, ssrc: u32) {
         if let Some(old) = self.ssrc.replace(ssrc) {
             if self.retired.len() == MAX_RETIRED {
@@ -239,6 +255,7 @@ impl Receiver {
             self.timeline.restart();
         }
         self.retired.retain(|&retired| retired != ssrc);
+        self.newcomer = None;
         self.ended = false;
         self.sender_report = None;
     }

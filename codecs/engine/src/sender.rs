@@ -4,24 +4,24 @@
 //! forward error correction.
 
 mod clock;
+mod feedback;
 mod history;
 mod keys;
 mod pacer;
-mod repair;
 
 use crate::bus::track::Rate;
 use crate::leg::wire::Wire;
 use crate::leg::{LegError, SenderCodec, SenderConfig, Source};
-use crate::output::Output;
+use crate::output::{Event, Output};
 use crate::payload::{Packetizer, Piece};
-use crate::rtcp::{ReportBlock, SenderInfo};
 use crate::rtp::Header;
 use crate::unit::{Codec, Ns, TrackId, UnitRef};
 use clock::Clock;
+use feedback::{write_header, write_packet, RESEND_BURST};
 use history::{History, Kept};
 use keys::Keys;
 use pacer::Pacer;
-use repair::{write_header, write_packet, RESEND_BURST};
+
 use std::collections::VecDeque;
 
 const MS: Ns = 1_000_000;
@@ -32,12 +32,11 @@ const MAX_QUEUE: Ns = 1000 * MS;
 const MAX_QUEUE_BYTES: usize = 12 << 20;
 /// Packets of a large picture: room for them is kept.
 const USUAL_QUEUE: usize = 256;
+/// An overflow is told at most this often.
+const TELL_EVERY: Ns = 1000 * MS;
 /// A kept group is sent this many times faster than it came, within these bounds.
 const GROUP_SPEED: u64 = 4;
 const GROUP_BPS: std::ops::RangeInclusive<u64> = 8_000_000..=60_000_000;
-/// A sender that sent nothing for so long isn't reported as one (RFC 3550 6.3.8: two intervals).
-const ACTIVE: Ns = 5000 * MS;
-
 /// Figures of a sender; `Sender.stats` in `_engine.pyi`.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct SenderStats {
@@ -94,6 +93,10 @@ pub struct Sender {
     gated: bool,
     /// It was asked for.
     wished: bool,
+    /// Units are lost to an overflow until the gate opens; how many weren't told, and when the last were.
+    overflowed: bool,
+    untold: u32,
+    told: Option<Ns>,
     seq: u16,
     rtx_seq: u16,
     clock: Clock,
@@ -148,6 +151,9 @@ impl Sender {
             fresh: true,
             gated: false,
             wished: false,
+            overflowed: false,
+            untold: 0,
+            told: None,
             // below 32768, so that nobody who misses the first packets guesses the rollover counter wrong (RFC 3711 3.3.1)
             seq: random() as u16 >> 1,
             rtx_seq: random() as u16 >> 1,
@@ -258,11 +264,14 @@ impl Sender {
             return;
         }
         if self.overflows(now) {
-            self.stats.dropped_units += self.drop_queue();
-            (self.gated, self.wished) = (true, false);
+            let dropped = self.drop_queue();
+            self.lose(dropped);
+            (self.gated, self.wished, self.overflowed) = (true, false, true);
         }
+        self.overflowed &= !unit.keyframe;
+        self.lose(u32::from(self.overflowed));
+        self.tell_overflow(now, out);
         if self.gated && !unit.keyframe {
-            self.stats.dropped_units += u64::from(!self.fresh);
             if !std::mem::replace(&mut self.wished, true) {
                 out.keyframe_wishes.push(self.config.id);
             }
@@ -394,13 +403,27 @@ impl Sender {
         age > MAX_QUEUE && !self.catching_up || self.queued_bytes > MAX_QUEUE_BYTES
     }
 
+    fn lose(&mut self, units: u32) {
+        self.stats.dropped_units += u64::from(units);
+        self.untold = self.untold.saturating_add(units);
+    }
+
+    /// At most once a second.
+    fn tell_overflow(&mut self, now: Ns, out: &mut Output) {
+        if self.untold > 0 && self.told.is_none_or(|told| now >= told + TELL_EVERY) {
+            let units = std::mem::take(&mut self.untold);
+            out.events.push(Event::Overflowed { subscriber: self.config.id.0, units });
+            self.told = Some(now);
+        }
+    }
+
     /// Drops whole units; one of which something is sent already is finished. How many.
-    fn drop_queue(&mut self) -> u64 {
+    fn drop_queue(&mut self) -> u32 {
         let Some(whole) = self.queue.iter().position(|queued| queued.first) else { return 0 };
         let dropped = self.queue.drain(whole..);
         let mut units = 0;
         for queued in dropped {
-            units += u64::from(queued.first);
+            units += u32::from(queued.first);
             self.queued_bytes -= queued.piece.len();
         }
         units
@@ -452,38 +475,6 @@ impl Sender {
     /// Lets go of what is too old to be sent again, also when nothing new is sent.
     pub fn tidy(&mut self, now: Ns) {
         self.history.forget(now);
-    }
-
-    // -- what the peer says
-
-    /// PLI or FIR: someone needs a key frame of what is sent.
-    pub fn keyframe_wanted(&mut self, fir: bool, out: &mut Output) {
-        self.stats.plis_received += u64::from(!fir);
-        self.stats.firs_received += u64::from(fir);
-        if self.enabled && self.source.is_some() && self.is_video() {
-            out.keyframe_wishes.push(self.config.id);
-        }
-    }
-
-    pub fn set_remb(&mut self, bps: u64) {
-        self.stats.remb_bps = Some(bps);
-    }
-
-    pub fn take_report(&mut self, block: &ReportBlock, rtt: Option<Ns>) {
-        self.stats.remote_loss_percent = f32::from(block.fraction_lost) * 100.0 / 256.0;
-        self.stats.remote_jitter_ms = block.jitter as f32 * 1000.0 / self.clock.hz() as f32;
-        if let Some(rtt) = rtt {
-            self.stats.rtt_ms = Some(rtt as f32 / 1e6);
-        }
-    }
-
-    /// What a sender report says; None for who sends nothing.
-    pub fn report(&self, ntp: u64, now: Ns) -> Option<SenderInfo> {
-        if self.sent_last.is_none_or(|at| now > at + ACTIVE) {
-            return None;
-        }
-        let timestamp = self.clock.report(now)?;
-        Some(SenderInfo { ntp, timestamp, packets: self.report_packets, octets: self.report_octets })
     }
 
     pub fn stats(&self, now: Ns) -> SenderStats {

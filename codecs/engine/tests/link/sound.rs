@@ -66,7 +66,7 @@ fn levels_and_mids_cross_and_a_missing_level_is_measured() {
     world.act(0, |leg, now, _| leg.add_sender(sender, now)).unwrap();
     let source = _engine::leg::Source { track: MICROPHONE, clock_hz: 8000 };
     world.act(0, |leg, now, _| leg.switch_source(AUDIO, source, now)).unwrap();
-    // a receiver that comes first and would take the payload type, but has another mid
+    // a receiver that comes first and would take the payload type alone, but has another mid
     let other =
         ReceiverConfig { id: VIDEO_IN, track: SEEN, mid: Some("x".into()), mid_ext: Some(3), ..audio_receiver() };
     world.act(1, |leg, now, _| leg.add_receiver(other, now)).unwrap();
@@ -74,6 +74,9 @@ fn levels_and_mids_cross_and_a_missing_level_is_measured() {
     talk(&mut world, 0, 3);
     let heard: Vec<_> = world.peers[1].units.iter().map(|unit| (unit.track, unit.level)).collect();
     assert_eq!(heard, [(HEARD, Some(-30)); 3]);
+    world.peers[1].leg.remove_receiver(AUDIO_IN);
+    talk(&mut world, 3, 3);
+    assert_eq!(world.peers[1].units.len(), 3, "nobody takes what says another mid");
 
     let mut world = World::new(3, Bad::delay(10));
     speak(&mut world);

@@ -3,6 +3,7 @@
 use crate::media::*;
 use crate::network::{Bad, Random, World, MS};
 use _engine::leg::{SenderCodec, Source};
+use _engine::output::Event;
 use _engine::receiver::ReceiverStats;
 use _engine::rtp::Packet;
 use _engine::unit::{Codec, Ns, TrackId, Unit, UnitRef};
@@ -150,6 +151,15 @@ fn a_slow_link_drops_to_the_next_key_frame_and_asks_for_it() {
     world.run_for(3000);
     let stats = world.peers[0].leg.sender_stats(VIDEO, world.now).unwrap();
     assert!(stats.dropped_units > 200 && wishes >= 3, "{} {wishes}", stats.dropped_units);
+    let told = world.peers[0].events.iter().filter_map(|event| match event.1 {
+        Event::Overflowed { subscriber, units } if subscriber == VIDEO.0 => Some(u64::from(units)),
+        _ => None,
+    });
+    let told: Vec<u64> = told.collect();
+    assert!(
+        told.len() <= 21 && (stats.dropped_units - 30..=stats.dropped_units).contains(&told.iter().sum()),
+        "{told:?}"
+    );
     let sent: usize = world.peers[0].sent.iter().map(|sent| sent.1).sum();
     let bps = sent as u64 * 8 / 20;
     assert!((1_200_000..1_800_000).contains(&bps), "{bps}");

@@ -1,10 +1,12 @@
-//! Retransmission (RFC 4588, or the packet itself again where RTX wasn't negotiated), and how a packet is written.
+//! What the peer says and what it is answered: retransmission (RFC 4588, or the packet itself again where RTX wasn't
+//! negotiated), key frames, reports.
 
 use super::history::Kept;
 use super::Sender;
 use crate::leg::wire::Wire;
 use crate::leg::SenderConfig;
 use crate::output::Output;
+use crate::rtcp::{ReportBlock, SenderInfo};
 use crate::rtp::{self, Header};
 use crate::unit::Ns;
 
@@ -14,6 +16,9 @@ const RESEND_EVERY: Ns = 5 * MS;
 /// Retransmissions may take as much as the media, or this, and that many bytes at once.
 const RESEND_BPS: u64 = 1_000_000;
 pub(super) const RESEND_BURST: u64 = 128 << 10;
+
+/// A sender that sent nothing for so long isn't reported as one (RFC 3550 6.3.8: two intervals).
+const ACTIVE: Ns = 5000 * MS;
 
 impl Sender {
     /// Sends again what a NACK names, as far as it is kept and the budget lasts.
@@ -66,6 +71,36 @@ impl Sender {
         let passed = now.saturating_sub(self.resend_at).min(1000 * MS);
         self.resend_budget = (self.resend_budget + passed / 1000 * bps / 8_000_000).min(RESEND_BURST.max(bps / 16));
         self.resend_at = now;
+    }
+
+    /// PLI or FIR: someone needs a key frame of what is sent.
+    pub fn keyframe_wanted(&mut self, fir: bool, out: &mut Output) {
+        self.stats.plis_received += u64::from(!fir);
+        self.stats.firs_received += u64::from(fir);
+        if self.enabled && self.source.is_some() && self.is_video() {
+            out.keyframe_wishes.push(self.config.id);
+        }
+    }
+
+    pub fn set_remb(&mut self, bps: u64) {
+        self.stats.remb_bps = Some(bps);
+    }
+
+    pub fn take_report(&mut self, block: &ReportBlock, rtt: Option<Ns>) {
+        self.stats.remote_loss_percent = f32::from(block.fraction_lost) * 100.0 / 256.0;
+        self.stats.remote_jitter_ms = block.jitter as f32 * 1000.0 / self.clock.hz() as f32;
+        if let Some(rtt) = rtt {
+            self.stats.rtt_ms = Some(rtt as f32 / 1e6);
+        }
+    }
+
+    /// What a sender report says; None for who sends nothing.
+    pub fn report(&self, ntp: u64, now: Ns) -> Option<SenderInfo> {
+        if self.sent_last.is_none_or(|at| now > at + ACTIVE) {
+            return None;
+        }
+        let timestamp = self.clock.report(now)?;
+        Some(SenderInfo { ntp, timestamp, packets: self.report_packets, octets: self.report_octets })
     }
 }
 
