@@ -2,6 +2,7 @@
 
 import type { Hello, LimitState, RoomEvent, RoomState, StreamState } from "./api";
 import { ask, Trouble } from "./api";
+import { keepAwake } from "./awake";
 import { bigOf, type Tile, tilesOf } from "./choice";
 import { fill, h, icon, say, show } from "./dom";
 import { RoomEvents } from "./events";
@@ -59,7 +60,7 @@ class RoomPage {
   });
   private readonly title = h("h1", {}, this.name);
   private readonly count = h("span", { class: "count" });
-  private readonly health = h("div", { class: "health off", role: "status", "aria-label": "Picture of the operating room" });
+  private readonly health = h("div", { class: "health off", role: "group", "aria-label": "Picture of the operating room" });
   private readonly joinButton = h("button", { type: "button", class: "control primary", onclick: () => this.openJoin() });
   private readonly micButton = toggleButton(() => void this.own.turn("audio", !this.own.isOn("audio")));
   private readonly cameraButton = toggleButton(() => void this.own.turn("video", !this.own.isOn("video")));
@@ -102,6 +103,7 @@ class RoomPage {
       },
     });
     setInterval(() => void this.measure(), MEASURE_MS);
+    keepAwake(() => this.players.size > 0);
     window.addEventListener("pagehide", () => this.away());
     document.addEventListener("keydown", (event) => this.key(event));
     this.render();
@@ -411,7 +413,7 @@ class RoomPage {
     fill(
       this.health,
       h("span", { class: "light", "aria-hidden": "true" }),
-      h("span", { class: "verdict" }, health.words),
+      h("span", { class: "verdict", role: "status" }, health.words),
       h("span", { class: "figures" }, health.figures.join(" · ")),
       health.detail !== "" && health.tone !== "off" && h("span", { class: "detail" }, health.detail),
     );

@@ -20,8 +20,14 @@ export class Sound {
       this.elements.delete(key);
     }
     for (const [key, media] of wanted) {
-      if (media.getAudioTracks().length === 0) continue;
-      const element = this.elements.get(key) ?? this.make(key, media);
+      const track = media.getAudioTracks()[0];
+      if (!track) continue;
+      const element = this.elements.get(key) ?? this.make(key);
+      // After a new session its track has to be given anew: not every browser takes over one that was exchanged.
+      if (element.dataset["track"] !== track.id) {
+        element.dataset["track"] = track.id;
+        element.srcObject = new MediaStream([track]);
+      }
       if (element.paused && !this.isBlocked) void this.play(element);
     }
   }
@@ -39,9 +45,8 @@ export class Sound {
     this.changed();
   }
 
-  private make(key: string, media: MediaStream): HTMLAudioElement {
+  private make(key: string): HTMLAudioElement {
     const element = document.createElement("audio");
-    element.srcObject = media;
     element.muted = this.isMuted;
     element.dataset["key"] = key;
     this.host.append(element);
