@@ -1,4 +1,4 @@
-"""What a simulated room system shows and says, and what it makes of what comes back: x264, FFmpeg's audio codecs, numpy.
+"""What a simulated room system shows and says, and what it makes of what comes back: x264, FFmpeg's audio codecs.
 
 Each picture carries a time code: whose it is in the top byte, when it was drawn (ms, modulo 2**24) below it.
 """
@@ -111,16 +111,21 @@ class Ear:
     def __init__(self) -> None:
         self.frames = 0
         self.codec = ""
-        self.last = 0.0
+        self.last = self.largest_gap_s = 0.0
         self._payloads: deque[tuple[float, bytes]] = deque(maxlen=30)
 
     def hear(self, codec: str, payload: bytes) -> None:
         if codec != self.codec:
             self.codec = codec
             self._payloads.clear()
-        self.frames += 1
-        self.last = time.monotonic()
+        now = time.monotonic()
+        self.largest_gap_s = max(self.largest_gap_s, now - self.last if self.last else 0.0)
+        self.frames, self.last = self.frames + 1, now
         self._payloads.append((self.last, payload))
+
+    def watch(self) -> None:
+        """Begin to look for gaps anew."""
+        self.last, self.largest_gap_s = time.monotonic(), 0.0
 
     def loudest(self, within_s: float = 0.6) -> float:
         """Frequency in Hz of what came in the last ``within_s``; 0 for silence or too little of it."""
@@ -217,7 +222,7 @@ MAX_PAYLOAD = 1200
 
 
 def packets_of(nals: list[bytes], mode: int) -> Iterator[bytes]:
-    """RTP payloads of one picture. Mode 0: a NAL unit each. Mode 1: parameter sets in a STAP-A, large units in FU-As."""
+    """RTP payloads of one picture. Mode 0: a NAL unit each; 1: parameter sets in a STAP-A, large units in FU-As."""
     if mode == 0:
         yield from nals
         return

@@ -143,6 +143,8 @@ class RawDevice:
         obeys: what makes it send a key frame: any of ``pli``, ``fir``, ``info``.
         info_status: what it answers to INFO.
         reoffers: whether it answers re-INVITEs of the gateway by itself.
+        takes_update: whether its Allow names UPDATE.
+        said_host: the address in its SDP, when that isn't where it is.
         requests: (when, method) of what the gateway asked within calls.
     """
 
@@ -156,6 +158,8 @@ class RawDevice:
     obeys: frozenset[str] = frozenset({"pli", "fir", "info"})
     info_status: int = 200
     reoffers: bool = True
+    takes_update: bool = True
+    said_host: str = ""
     camera: dict[str, Any] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     host: str = "127.0.0.1"
@@ -167,6 +171,8 @@ class RawDevice:
         kind = _UdpPeer if self.transport == "udp" else _TcpPeer
         self.sip = await kind(self.port, self.gateway.sip, user=self.name, host=self.host).open()
         self.sip.told = self._told
+        if not self.takes_update:
+            self._without_update()
         self.dialog: Dialog | None = None
         self.session = ""
         self.over = asyncio.Event()
@@ -186,6 +192,10 @@ class RawDevice:
     @property
     def extra(self) -> tuple[str, ...]:
         return (f"User-Agent: {self.user_agent}",) if self.user_agent else ()
+
+    @property
+    def said(self) -> str:
+        return self.said_host or self.host
 
     @property
     def audio(self) -> Line:
@@ -214,13 +224,13 @@ class RawDevice:
         found = blocks(text)
         while len(self.lines) < len(found):
             self.lines.append(None)
-        head = re.sub(r"^(o=\S+ \S+) \S+ .*$", rf"\1 {self.version} IN IP4 {self.host}", parts[0], flags=re.MULTILINE)
-        made = [re.sub(r"^c=.*$", f"c=IN IP4 {self.host}", head, flags=re.MULTILINE)]
+        head = re.sub(r"^(o=\S+ \S+) \S+ .*$", rf"\1 {self.version} IN IP4 {self.said}", parts[0], flags=re.MULTILINE)
+        made = [re.sub(r"^c=.*$", f"c=IN IP4 {self.said}", head, flags=re.MULTILINE)]
         for index, (block, part) in enumerate(zip(found, parts[1:], strict=True)):
             if block.kind in ("audio", "video") and block.port:
                 made.append(self._own(index, block, part, direction))
             else:
-                made.append(re.sub(r"^c=.*$", f"c=IN IP4 {self.host}", part, flags=re.MULTILINE))
+                made.append(re.sub(r"^c=.*$", f"c=IN IP4 {self.said}", part, flags=re.MULTILINE))
         self.described = "".join(made).replace("\n", "\r\n")
         return self.described
 
@@ -231,10 +241,12 @@ class RawDevice:
             apart = rtcp and int(rtcp.split()[0]) - block.port > 1
             line = self.lines[index] = Line(block.kind, host=self.host, rtcp_offset=7 if apart else 1)
             line.on_asked = self._asked
+            # RFC 3264 5.1: who offers takes media before the answer is there
+            line.names = {pt: name for pt, name in block.names.items() if name != "TELEPHONE-EVENT"}
         part = re.sub(r"^m=(\S+) \d+", rf"m=\1 {line.port}", part)
-        part = re.sub(r"^c=.*$", f"c=IN IP4 {self.host}", part, flags=re.MULTILINE)
+        part = re.sub(r"^c=.*$", f"c=IN IP4 {self.said}", part, flags=re.MULTILINE)
         if rtcp:
-            address = f" IN IP4 {self.host}" if " " in rtcp else ""
+            address = f" IN IP4 {self.said}" if " " in rtcp else ""
             part = re.sub(r"^a=rtcp:.*$", f"a=rtcp:{line.rtcp_port}{address}", part, flags=re.MULTILINE)
         if direction:
             part = re.sub(r"^a=(sendrecv|sendonly|recvonly|inactive)$\n?", "", part, flags=re.MULTILINE)
@@ -248,7 +260,9 @@ class RawDevice:
             line = self.lines[index] if index < len(self.lines) else None
             if line is None:
                 continue
-            block = other[index] if index < len(other) else None
+            block = other[index] if index < len(other) and other[index].kind == mine.kind else None
+            if block is None and we_answered:
+                block = next((one for one in other if one.kind == mine.kind), None)
             if block is None or block.port == 0 or mine.port == 0:
                 line.codec, line.peer, line.rtcp_peer = "", None, None
                 continue
@@ -281,6 +295,35 @@ class RawDevice:
         self.agree(ours, body(answer), we_answered=False)
         await self._begun()
         return body(answer)
+
+    async def refused(self, room: str, *, sdp: str = "", extra: tuple[str, ...] = ()) -> str:
+        """Call the gateway and be refused; gives the final response."""
+        _, answer = await self.sip.invite(self.describe(sdp), room=room, extra=(*self.extra, *extra))
+        assert status(answer) >= 300, answer
+        return answer
+
+    async def call_late(self, room: str) -> str:
+        """INVITE without SDP: the gateway's 200 offers, the ACK answers. Gives the offer."""
+        self.dialog, answer = await self.sip.invite("", room=room, extra=self.extra, ack=False)
+        assert status(answer) == 200, answer
+        return await self._ack_with_answer(answer, begin=True)
+
+    async def reoffer_late(self) -> str:
+        """The same within the call."""
+        assert self.dialog is not None
+        _, answer = await self.sip.invite("", self.dialog, ack=False)
+        assert status(answer) == 200, answer
+        return await self._ack_with_answer(answer, begin=False)
+
+    async def _ack_with_answer(self, ok: str, *, begin: bool) -> str:
+        assert self.dialog is not None
+        offer = body(ok)
+        ours = self.describe(mirrored(offer, self.sdp))
+        self.sip.request("ACK", self.dialog, content=ours, cseq=self.dialog.invite_cseq)
+        self.agree(ours, offer, we_answered=True)
+        if begin:
+            await self._begun()
+        return offer
 
     async def take_call(self, answer: Callable[[str], str] | None = None, *, within: float = 4.0) -> str:
         """Take the call that the gateway places; gives its offer. ``answer``: our SDP from the offer."""
@@ -359,6 +402,12 @@ class RawDevice:
         if what == "info":
             return sum(1 for _, method in self.requests if method == "INFO")
         return sum(1 for line in self.lines if line for _, kind in line.asked if kind == what)
+
+    def _without_update(self) -> None:
+        send = self.sip.send
+        self.sip.send = lambda message: send(  # type: ignore[method-assign]
+            message.replace("CANCEL, UPDATE, INFO", "CANCEL, INFO") if isinstance(message, str) else message
+        )
 
     # what the gateway asks
 
