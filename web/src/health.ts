@@ -19,6 +19,8 @@ const LATENCY_FAIR_MS = 400;
 const LATENCY_POOR_MS = 1000;
 const LOSS_FAIR = 1;
 const LOSS_POOR = 5;
+/** Share of the pictures below which it is seen that some are left out. */
+const SLOW = 0.6;
 const FROZEN_MS = 2500;
 /** Codecs and the gateway's own way of a picture, which nobody reports. */
 const FIXED_MS = 30;
@@ -61,6 +63,10 @@ export function judge(name: string, stream: StreamState | undefined, ours: Recep
     const worst = Math.max(theirLoss, ourLoss);
     const words = worst >= LOSS_POOR ? "Bad connection" : "Choppy";
     return told(worst >= LOSS_POOR ? "poor" : "fair", words, `Packets are lost ${where}`);
+  }
+  if (ours?.steadyFps != null && video.fps >= 15 && ours.steadyFps < video.fps * SLOW) {
+    const shown = `${Math.round(ours.steadyFps)} of ${Math.round(video.fps)}`;
+    return told("fair", "Choppy", `This computer shows ${shown} pictures a second: close other programs or tabs`);
   }
   if (latency !== null && latency >= LATENCY_FAIR_MS) {
     return told(latency >= LATENCY_POOR_MS ? "poor" : "fair", "Delayed", `What you see happened ${seconds(latency)} ago`);

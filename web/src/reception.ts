@@ -4,6 +4,8 @@ export interface Reception {
   /** Bytes of picture and sound since the last reading. */
   bytes: number;
   fps: number;
+  /** Over the last seconds; null until some have passed. */
+  steadyFps: number | null;
   width: number;
   height: number;
   lossPercent: number;
@@ -31,6 +33,7 @@ export class Meter {
   private last: Raw | null = null;
   private lastAt = 0;
   private movedAt = 0;
+  private readonly rates: number[] = [];
   private readonly losses: [lost: number, all: number][] = [];
 
   constructor(private readonly pc: Pick<RTCPeerConnection, "getStats">) {}
@@ -57,11 +60,14 @@ export class Meter {
     const isFirst = this.last === null;
     this.last = raw;
     this.lastAt = now;
+    if (!isFirst) this.rates.push(frames / seconds);
+    if (this.rates.length > WINDOW) this.rates.shift();
     const emitted = raw.emitted - last.emitted;
     const decode = frames > 0 ? ((raw.decodeS - last.decodeS) / frames) * 1000 : 0;
     return {
       bytes: isFirst ? raw.bytes : raw.bytes - last.bytes,
       fps: isFirst ? number(video, "framesPerSecond") : frames / seconds,
+      steadyFps: this.rates.length < WINDOW ? null : this.rates.reduce((sum, rate) => sum + rate, 0) / WINDOW,
       width: number(video, "frameWidth"),
       height: number(video, "frameHeight"),
       lossPercent: this.loss(),

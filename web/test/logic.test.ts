@@ -198,6 +198,7 @@ const stream = (...tracks: TrackState[]): StreamState => ({
 const ours = (more: Partial<Reception> = {}): Reception => ({
   bytes: 1,
   fps: 29.6,
+  steadyFps: 29.8,
   width: 1280,
   height: 720,
   lossPercent: 0,
@@ -221,6 +222,7 @@ const VERDICTS: [string, StreamState | undefined, Reception | null, boolean, str
   ["frozen", stream(track()), ours({ frozenMs: 4000 }), true, "poor", "Picture frozen", /4 s/],
   ["their loss", stream(track({ loss_percent: 2 })), ours(), true, "fair", "Choppy", /between or-3 and the gateway/],
   ["our loss", stream(track()), ours({ lossPercent: 8 }), true, "poor", "Bad connection", /and this computer/],
+  ["a slow computer", stream(track()), ours({ steadyFps: 12 }), true, "fair", "Choppy", /12 of 30 pictures/],
   ["late", stream(track()), ours({ bufferMs: 700 }), true, "fair", "Delayed", /0.7 s ago/],
   ["very late", stream(track()), ours({ bufferMs: 2000 }), true, "poor", "Delayed", /2.0 s ago/],
 ];
@@ -275,6 +277,7 @@ test("the meter counts differences, not totals", async () => {
   reports = reading(4, 10, false);
   const fourth = await meter.read(1_003_000);
   assert.equal(fourth.frozenMs, 2000);
+  assert.equal(fourth.steadyFps, null);
 });
 
 test("the token leaves the address and stays in the tab", () => {
