@@ -26,6 +26,8 @@ from tests.bench.figures import Result
 from tests.bench.programs import BUILD, ROOT, processors
 
 OUTPUT = ROOT / "build" / "bench.json"
+DOCUMENT = ROOT / "docs" / "performance.md"
+MARKS = ("<!-- figures -->", "<!-- /figures -->")
 ROUNDS = 5
 
 KEYS: dict[str, Callable[[int], Result]] = {
@@ -48,7 +50,11 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--rounds", type=int, default=ROUNDS, help=f"of each; {ROUNDS} unless told")
     parser.add_argument("--ahead", action="store_true", help="run ahead of whatever else the machine does")
     parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("--document", action="store_true", help="only put what the output file has into the document")
     chosen = parser.parse_args(arguments)
+    if chosen.document:
+        document(json.loads(chosen.output.read_text()))
+        return 0
     if chosen.ahead:
         go_ahead()
     # Two at a time would measure each other. The lock goes with the process.
@@ -111,6 +117,29 @@ def machine() -> dict[str, Any]:
         "engine": build_info(),
         "rtpengine": (peer.stdout + peer.stderr).strip().splitlines()[0] if peer.stdout + peer.stderr else "",
     }
+
+
+def document(kept: dict[str, Any]) -> None:
+    """The figures into docs/performance.md, between its marks."""
+    facts = kept["machine"]
+    lines = [
+        f"{facts['processors']} processors ({facts['processor']}), Linux {facts['kernel']}, Python {facts['python']}, "
+        f"{facts['engine']['crypto']}, {facts['rtpengine'] or 'no rtpengine'}.",
+        "",
+        "| key | what | median | range | rounds | target | |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for key, result in kept["results"].items():
+        for place, figure in enumerate(result["figures"]):
+            met = {None: "", True: "met", False: "**not met**"}[figure["met"]]
+            unit = f" {figure['unit']}" if figure["unit"] else ""
+            lines.append(
+                f"| {f'`{key}`' if not place else ''} | {figure['name']} | {figure['median']:.4g}{unit} | "
+                f"{figure['low']:.4g} to {figure['high']:.4g} | {figure['rounds']} | {figure['target'] or ''} | {met} |"
+            )
+    text = DOCUMENT.read_text("utf-8")
+    begin, end = text.index(MARKS[0]) + len(MARKS[0]), text.index(MARKS[1])
+    DOCUMENT.write_text(text[:begin] + "\n" + "\n".join(lines) + "\n" + text[end:], "utf-8")
 
 
 def show(console: Console, result: Result) -> None:
