@@ -7,6 +7,7 @@ configured devices: by digest where the device has a password, else by the addre
 from __future__ import annotations
 
 import enum
+import functools
 import ipaddress
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
@@ -253,6 +254,8 @@ def _same_target(auth: Authorization, message: Message) -> bool:
         return False
 
 
+# Every request is held against every device's address: parsing them anew was most of what a call's set-up cost here.
+@functools.lru_cache(maxsize=4096)
 def _is_literal(host: str) -> bool:
     try:
         ipaddress.ip_address(host)
