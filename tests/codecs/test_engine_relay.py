@@ -264,6 +264,19 @@ def test_datagrams_of_stun_and_dtls_go_through_python(engine: Engine) -> None:
         leg.send_datagram(b"x", "127.0.0.1", 0)
 
 
+def test_a_burst_larger_than_a_batch_is_read_to_its_end(engine: Engine) -> None:
+    legs, peer = [engine.open_leg("127.0.0.1") for _ in range(2)], Peer()
+    for number in range(500):
+        for leg in legs:
+            peer.socket.sendto(b"\x00\x01" + number.to_bytes(2, "big") + bytes(16), (leg.host, leg.port))
+    arrived: dict[int, list[int]] = {leg.id: [] for leg in legs}
+    wait_for(lambda: engine.stats()["packets_in"] == 1000)
+    for event in engine.drain():
+        if event[0] == "datagram":
+            arrived[event[1]].append(int.from_bytes(event[2][2:4], "big"))
+    assert list(arrived.values()) == [list(range(500))] * 2
+
+
 def test_the_source_of_media_is_learned_then_locked(engine: Engine) -> None:
     call = Call(engine)
     call.inbound.set_peer("127.0.0.1", 9)

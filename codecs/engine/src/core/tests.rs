@@ -211,13 +211,10 @@ fn a_panic_in_a_leg_closes_that_leg_alone() {
     let sender = world.core.add_sender(doomed, sender_config(1), world.now).unwrap();
     world.core.select(sender, Some(world.track), world.now).unwrap();
     world.events();
-    let quiet = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
     let result = world.core.with_leg(doomed, world.now, |_, out| {
         out.push_datagram(doomed, Path::Rtp, CAMERA.parse().unwrap(), b"half");
         panic!("an invariant of ours")
     });
-    std::panic::set_hook(quiet);
     assert_eq!(result, None::<()>);
     assert_eq!(world.events(), [format!("Fault {{ leg: {doomed:?}, text: \"an invariant of ours\" }}")]);
     assert_eq!((world.core.closed.as_slice(), world.core.totals().legs), ([doomed].as_slice(), 2));

@@ -47,12 +47,24 @@ impl Socket {
         if unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), len) } < 0 {
             return Err(io::Error::last_os_error());
         }
-        Ok(Socket { fd, local })
+        Ok(Socket { local: local_address(fd.as_raw_fd())?, fd })
     }
 
     pub fn raw(&self) -> RawFd {
         self.fd.as_raw_fd()
     }
+}
+
+/// Where it is bound; the kernel chose the port when it was 0.
+fn local_address(fd: RawFd) -> io::Result<SocketAddr> {
+    // SAFETY: all-zero is a valid sockaddr_storage.
+    let mut storage: libc::sockaddr_storage = unsafe { zeroed() };
+    let mut len = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+    // SAFETY: `storage` has room for `len` bytes.
+    if unsafe { libc::getsockname(fd, (&raw mut storage).cast(), &raw mut len) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(from_sockaddr(&storage))
 }
 
 fn set_option(fd: RawFd, level: i32, name: i32, value: i32) -> io::Result<()> {
