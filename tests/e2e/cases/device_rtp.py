@@ -50,6 +50,8 @@ class Line:
         names: payload type -> codec of what may arrive.
         asked: (when, what) of feedback that came: pli, fir, nack.
         gaps: sequence numbers that are missing between packets that came.
+        lose: how many of the next packets get lost on their way.
+        heard_ssrc: whom the last packet came from.
         strays: packets whose payload type isn't agreed, or that don't decrypt.
     """
 
@@ -64,6 +66,7 @@ class Line:
         self.ssrc = random.getrandbits(31) + 1
         self.seq, self.ts = random.getrandbits(14), random.getrandbits(30)
         self.sending = True
+        self.lose = self.heard_ssrc = 0
         self.packets = self.strays = self.gaps = 0
         self.senders: set[tuple[str, int]] = set()
         self.pts: set[int] = set()
@@ -153,7 +156,9 @@ class Line:
         self.send_raw(self._out.protect(packet) if self._out else packet)
 
     def send_raw(self, data: bytes) -> None:
-        if self.peer is not None:
+        if self.lose > 0:
+            self.lose -= 1
+        elif self.peer is not None:
             # lost, as on any network
             with contextlib.suppress(BlockingIOError, ConnectionRefusedError):
                 self._rtp.sendto(data, self.peer)
@@ -215,6 +220,7 @@ class Line:
             self.strays += 1
             return
         self.packets += 1
+        self.heard_ssrc = int.from_bytes(packet[8:12], "big")
         self.pts.add(pt)
         self.senders.add(source)
         if self._last_seq is not None:
