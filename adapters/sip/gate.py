@@ -154,9 +154,11 @@ class Gate:
         if presented is not None:
             return self._by_digest(presented, message, source, now_s)
         found = self._by_address(message, source, now_s)
-        if found is not None and found.password is None:
+        named = self._names_a_user(message)
+        # Who says the name of a device with a password has to prove it, also where another device is known by address.
+        if found is not None and found.password is None and not (named and not _is_named(found, message)):
             return Verdict(Action.PASS, device=found.device)
-        if found is not None or self._names_a_user(message):
+        if found is not None or named:
             if not self._limiter.admits("challenge", source.host, 20 * REFUSALS_A_WINDOW, now_s):
                 return self._refuse("challenge", source, now_s, 403)
             return self._challenge(message, now_s)
@@ -230,6 +232,10 @@ class Gate:
             return Verdict(Action.ANSWER, status, headers, cause=cause)
         self.counts["silenced"] += 1
         return Verdict(Action.DROP, cause=cause)
+
+
+def _is_named(known: Known, message: Message) -> bool:
+    return known.address is not None and any(uri.user == known.address.user != "" for uri in _said(message))
 
 
 def _said(message: Message) -> list[SipUri]:

@@ -85,6 +85,12 @@ def authorization(challenge: Verdict, *, method: str, uri: str, password: str, u
 
 
 @pytest.mark.parametrize("method", ["INVITE", "REGISTER"])
+def test_a_device_with_a_password_is_asked_for_it_where_another_is_known_by_address(gate: Gate, method: str) -> None:
+    assert judge(gate, "sip:icu-user@10.0.0.77", "10.0.0.77", method=method).status == 401
+    assert judge(gate, "sip:lab@10.0.0.77", "10.0.0.77", method="INVITE").action is Action.PASS
+
+
+@pytest.mark.parametrize("method", ["INVITE", "REGISTER"])
 def test_a_device_with_a_password_is_asked_for_it(gate: Gate, method: str) -> None:
     challenge = judge(gate, "sip:icu-user@10.1.1.1", "10.1.1.1", method=method)
     assert challenge.status == 401
