@@ -55,7 +55,10 @@ def status(facts: dict[str, Any]) -> RenderableType:
         f"{daemon['sessions']} sessions in {daemon['rooms']} rooms  ",
         ("  ".join(daemon.get("urls", ())), "dim"),
     )
-    return Group(head, devices(facts["devices"]), rooms(facts["rooms"]), sessions(facts["sessions"]))
+    entries = [entry for found in daemon.get("adapters", {}).values() for entry in found.get("registrations", ())]
+    return Group(
+        head, *registrations(entries), devices(facts["devices"]), rooms(facts["rooms"]), sessions(facts["sessions"])
+    )
 
 
 def table(title: str, *columns: str) -> Table:
@@ -63,6 +66,16 @@ def table(title: str, *columns: str) -> Table:
     for column in columns:
         made.add_column(column, overflow="fold")
     return made
+
+
+def registrations(found: list[dict[str, Any]]) -> list[RenderableType]:
+    """Where the gateway registers itself; nothing when nowhere."""
+    made = table("Registrations", "registrar", "state", "room", "remark")
+    for entry in found:
+        state = str(entry["state"])
+        colour = GOOD if state == "registered" else BAD if state in ("refused", "unreachable") else POOR
+        made.add_row(entry["registrar"], Text(state, colour), entry.get("room") or "-", Text(entry["detail"], POOR))
+    return [made] if found else []
 
 
 def devices(found: list[dict[str, Any]]) -> RenderableType:
