@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from ports import free_port
 from rawpeer import Dialog, RawPeer, body, description, status
 
-# What an Axis camera says in its SDP (tests/data has the whole): 1280x800, Baseline.
-SPS = base64.b64decode("Z0IAKeKQCgDLYC3AQEBpB4kRUA==")
-PPS = base64.b64decode("aM48gA==")
+# Parameter sets of x264's: 640x360, Constrained Baseline, level 3.
+SPS = base64.b64decode("Z0LAHtkAoC/5cBEAAAMAAQAAAwAyDxYuSA==")
+PPS = base64.b64decode("aMuDyyA=")
 IDR = b"\x65\x88\x84" + bytes(200)
 PCMA, H264 = 8, 96
 
@@ -81,9 +81,7 @@ class MediaPeer:
         await self.vanish()
 
     def offer(self, **more: object) -> str:
-        """Level 4, which the picture that it sends has as well: else the other would not be shown it."""
-        text = description(audio=self.audio.port, video=self.video.port, **more)  # type: ignore[arg-type]
-        return text.replace("profile-level-id=42801e", "profile-level-id=428028")
+        return description(audio=self.audio.port, video=self.video.port, **more)  # type: ignore[arg-type]
 
     async def call(self, room: str) -> str:
         """Call and begin to send. Fails when it isn't taken; returns the answer's SDP."""
