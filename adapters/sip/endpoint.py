@@ -38,6 +38,7 @@ TICK_S = 0.05
 POLL_S = 0.01
 DRAIN_EVENTS = 64
 TRIM_S = 30.0
+SPARE_CALLS = 16
 # PJ_ERRNO_START_SYS: system errors begin here
 SYSTEM_ERRORS = 120_000
 # of pjsip's own log: 1 fatal, 2 errors and warnings, 3 information, more is tracing
@@ -203,7 +204,9 @@ class Endpoint:
 
     def _config(self) -> Any:
         config = pj.EpConfig()
-        config.uaConfig.maxCalls = self.max_calls
+        assert self.build is not None
+        # A call that is over for us keeps its slot until its BYE is answered, or given up after half a minute.
+        config.uaConfig.maxCalls = min(self.max_calls * 2 + SPARE_CALLS, self.build.max_calls)
         config.uaConfig.threadCnt = 0
         config.uaConfig.mainThreadOnly = False
         config.uaConfig.userAgent = self._settings.user_agent

@@ -18,7 +18,7 @@ import pjsua2 as pj
 import structlog
 
 from orbridge.adapters.sip.account import Account, Credentials, Incoming, account_config
-from orbridge.adapters.sip.border import guarded
+from orbridge.adapters.sip.border import failed, guarded
 from orbridge.adapters.sip.messages import SipUri, bracketed, parse_uri
 from orbridge.codecs.errors import LocalError, ParseError
 from orbridge.gateway import events
@@ -89,18 +89,20 @@ class Registration:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        if self.account is not None:
-            if self.state == "registered":
+        try:
+            if self.account is not None and self.state == "registered":
                 self._answered.clear()
                 with contextlib.suppress(pj.Error, TimeoutError):
                     self.account.setRegistration(False)
                     await asyncio.wait_for(self._answered.wait(), within_s)
+        finally:
+            # Also when there is no time left: the object of an account that outlives the library would delete the
+            # account that has its number by then.
             account, self.account = self.account, None
-            with contextlib.suppress(pj.Error):
-                account.shutdown()
-        self.state = "off"
+            if account is not None:
+                with contextlib.suppress(pj.Error):
+                    account.shutdown()
+            self.state = "off"
 
     def facts(self) -> dict[str, Any]:
         where = f"{bracketed(self.registrar.host)}:{self.registrar.effective_port}"
@@ -109,10 +111,13 @@ class Registration:
     async def _run(self) -> None:
         while True:
             self._set("registering", "")
-            if await self._can_connect() and await self._register():
-                self._wait_s = FIRST_WAIT_S
-                await self._watch()
-                continue
+            try:
+                if await self._can_connect() and await self._register():
+                    self._wait_s = FIRST_WAIT_S
+                    await self._watch()
+                    continue
+            except Exception:  # noqa: BLE001 - a fault must not end the registration for good
+                failed("registration")
             wait_s = REFUSED_WAIT_S if self.state == "refused" else random.uniform(0.5, 1.0) * self._wait_s
             self._wait_s = min(self._wait_s * 2, LONGEST_WAIT_S)
             await asyncio.sleep(wait_s)

@@ -290,3 +290,21 @@ async def test_stop_says_goodbye_to_everyone(or3: RawPeer, gw: Gateway) -> None:
     or3.reply(await or3.wait("BYE "), 200)
     await asyncio.wait_for(stopping, 0.5)
     assert session.reason is CloseReason.SHUTDOWN
+
+
+async def test_calls_above_the_limit_are_busy_and_ended_ones_do_not_count() -> None:
+    second = {**OR3, "name": "or-4", "address": "sip:or4@127.0.0.1:21514"}
+    async with gateway(config({"devices": [OR3, second], "sip": {"max_calls": 1}})) as gw:
+        or3, or4 = await RawPeer(PEER, PORT).open(), await RawPeer(21514, PORT, user="or4").open()
+        try:
+            await or3.invite(description())
+            first = await gw.active()
+            _, busy = await or4.invite(description())
+            assert status(busy) == 486
+            # its BYE is never answered
+            await first.hangup(CloseReason.LOCAL_HANGUP)
+            _, answer = await or4.invite(description())
+            assert status(answer) == 200
+        finally:
+            or3.close()
+            or4.close()
