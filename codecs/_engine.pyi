@@ -87,8 +87,11 @@ class Engine:
     def track(self, stream: str, kind: Literal["audio", "video"]) -> int | None:
         """Id of that stream's current track."""
     def streams(self, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
-        """One dict a stream, of all or of those named that exist (a lookup each, so that a room's round stays cheap): name, age_ms, subscribers, tracks [{id, kind, codec, clock_hz, channels, units, bytes,
-        keyframes, lost_units, bitrate_bps, fps, width, height, cache_ms, cache_bytes, keyframe_requests}]."""
+        """One dict a stream, of all or of those named that exist (a lookup each, so that a room's round stays cheap).
+
+        name, age_ms, subscribers, tracks [{id, kind, codec, clock_hz, channels, units, bytes, keyframes, lost_units,
+        bitrate_bps, fps, width, height, cache_ms, cache_bytes, keyframe_requests}].
+        """
     def subscribe(
         self, track_ids: Sequence[int], *, queue_ms: int = 2000, queue_bytes: int = 4_194_304, wake_ms: int = 20
     ) -> Subscription: ...
@@ -195,7 +198,9 @@ class Receiver:
     def id(self) -> int: ...
     @property
     def ssrc(self) -> int | None: ...
-    def set_payload_types(self, payload_types: dict[int, str], rtx: dict[int, int] | None = None, dtmf_pt: int | None = None) -> None:
+    def set_payload_types(
+        self, payload_types: dict[int, str], rtx: dict[int, int] | None = None, dtmf_pt: int | None = None
+    ) -> None:
         """After a re-offer."""
     def set_enabled(self, enabled: bool) -> None:
         """False: packets are counted and dropped (hold)."""
@@ -222,7 +227,17 @@ class Sender:
     def selected(self) -> int | None: ...
     def set_enabled(self, enabled: bool) -> None:
         """False: nothing is sent (hold). True asks for a key frame."""
-    def set_codec(self, codec: str, pt: int, *, clock_hz: int, packetization_mode: int = 1, max_nal_bytes: int = 0, rtx_pt: int | None = None, dtmf_pt: int | None = None) -> None:
+    def set_codec(
+        self,
+        codec: str,
+        pt: int,
+        *,
+        clock_hz: int,
+        packetization_mode: int = 1,
+        max_nal_bytes: int = 0,
+        rtx_pt: int | None = None,
+        dtmf_pt: int | None = None,
+    ) -> None:
         """After a re-offer; the SSRC stays."""
     def set_max_bps(self, bps: int) -> None: ...
     def send_dtmf(self, digits: str, duration_ms: int = 160, gap_ms: int = 80) -> None:
@@ -241,7 +256,16 @@ class Publisher:
     def add_track(self, kind: Literal["audio", "video"], codec: str, *, clock_hz: int, channels: int = 1) -> int:
         """Returns the track's id. At most one track of a kind. Raises ValueError otherwise."""
     def remove_track(self, track_id: int) -> None: ...
-    def write(self, track_id: int, pts: int, payload: bytes, *, dts: int | None = None, keyframe: bool = True, capture_ns: int = 0) -> None:
+    def write(
+        self,
+        track_id: int,
+        pts: int,
+        payload: bytes,
+        *,
+        dts: int | None = None,
+        keyframe: bool = True,
+        capture_ns: int = 0,
+    ) -> None:
         """One access unit from Python; payload as in ``AccessUnit`` (H.264: length-prefixed NAL units)."""
     def close(self) -> None: ...
 
@@ -273,7 +297,14 @@ class Mixer:
     def id(self) -> int: ...
     def set_inputs(self, track_ids: Sequence[int]) -> None:
         """Up to 64. The codec of each may change at any time."""
-    def add_output(self, stream: str, codec: Literal["OPUS", "G722", "PCMA", "PCMU"], *, exclude: Sequence[int] = (), bitrate_bps: int = 32_000) -> MixerOutput:
+    def add_output(
+        self,
+        stream: str,
+        codec: Literal["OPUS", "G722", "PCMA", "PCMU"],
+        *,
+        exclude: Sequence[int] = (),
+        bitrate_bps: int = 32_000,
+    ) -> MixerOutput:
         """Publishes ``stream`` with one audio track of that codec. Raises ValueError when the name is taken."""
     def stats(self) -> dict[str, Any]:
         """inputs [{track, codec, buffered_ms, level_dbov, concealed_frames, fec_frames, drift_ppm}],
