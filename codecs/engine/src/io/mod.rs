@@ -8,6 +8,7 @@ pub mod events;
 pub mod outbound;
 pub mod poll;
 pub mod ports;
+mod ration;
 pub mod socket;
 mod worker;
 

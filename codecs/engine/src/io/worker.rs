@@ -2,6 +2,7 @@
 
 use super::outbound::Outbound;
 use super::poll::{self, Signal};
+use super::ration::Ration;
 use super::socket::Inbound;
 use super::{Shared, Sockets, State, RTCP_BIT, WAKE};
 use crate::output::{Event, Output, Path};
@@ -12,6 +13,7 @@ use std::os::fd::RawFd;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Datagrams a receive call, and sockets a wake-up.
 const BATCH: usize = 64;
@@ -57,7 +59,12 @@ impl Worker {
         super::prefer(NICE);
         let shared = self.shared.clone();
         let mut ready = vec![libc::epoll_event { events: 0, u64: 0 }; READY];
+        let mut ration = Ration::default();
         loop {
+            let pause = ration.pause(poll::now());
+            if pause > 0 {
+                std::thread::sleep(Duration::from_nanos(pause));
+            }
             let timeout = self.next.map(|at| at.saturating_sub(poll::now()));
             let count = match shared.poller.wait(&mut ready, timeout) {
                 Ok(count) => count,
@@ -68,6 +75,7 @@ impl Worker {
                 }
             };
             let woken = poll::now();
+            ration.spend(woken);
             shared.counters.wakeups.fetch_add(1, Relaxed);
             for event in &ready[..count] {
                 if event.u64 == WAKE {
