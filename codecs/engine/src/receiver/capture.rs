@@ -42,7 +42,7 @@ impl CaptureClock {
         self.offset = None;
     }
 
-    /// A packet that wasn't sent again.
+    /// A packet came. One that was sent again is late, which the least transit doesn't notice.
     pub fn packet(&mut self, media_ns: i64, arrival: Ns) {
         let transit = arrival as i64 - media_ns;
         self.least = Some(match self.least {

@@ -235,8 +235,14 @@ mod tests {
         }
         assert!(missing.asked <= 11 * MAX_PER_SECOND, "{}", missing.asked);
         missing.clear();
-        missing.add(20_000, 20_001, 20_000 * MS);
-        assert_eq!(asked(&mut missing, Some(20 * MS), 20_000..30_000).len(), usize::from(MAX_TIMES));
+        // a long quiet time saves nothing up
+        let before = missing.asked;
+        missing.add(15_000, 17_000, 100_000 * MS);
+        asked(&mut missing, Some(2000 * MS), 100_000..101_000);
+        assert!(missing.asked - before <= 2 * MAX_PER_SECOND, "{}", missing.asked - before);
+        missing.clear();
+        missing.add(20_000, 20_001, 200_000 * MS);
+        assert_eq!(asked(&mut missing, Some(20 * MS), 200_000..210_000).len(), usize::from(MAX_TIMES));
     }
 
     #[test]

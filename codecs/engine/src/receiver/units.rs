@@ -45,9 +45,7 @@ impl Receiver {
         if placed.restarted {
             self.capture.restart();
         }
-        if !meta.recovered {
-            self.capture.packet(nanoseconds(placed.pts, self.config.clock_hz), meta.arrival);
-        }
+        self.capture.packet(nanoseconds(placed.pts, self.config.clock_hz), meta.arrival);
         let gap = std::mem::take(&mut self.gap);
         let input = Input { timestamp: placed.pts, marker: meta.marker, gap, arrival: meta.arrival, payload };
         depacketizer.push(&input, &mut self.finished);

@@ -120,3 +120,16 @@ fn asking_for_everything_again_and_again_costs_no_more_than_the_budget() {
     assert!(resent < 600_000, "{resent}");
     assert!(world.peers[0].leg.sender_stats(VIDEO, world.now).unwrap().nacks_received == 512_000);
 }
+
+#[test]
+fn a_request_that_comes_twice_is_answered_once() {
+    let mut world = World::new(5, Bad::delay(30).lost(50));
+    world.links[1] = Bad { doubled: 1000, ..Bad::delay(30) };
+    film(&mut world, true, true, 1);
+    let mut camera = Camera::new(CAMERA, 0);
+    film_pictures(&mut world, &mut camera, 300, |_, _| {});
+    let sender = world.peers[0].leg.sender_stats(VIDEO, world.now).unwrap();
+    let receiver = world.peers[1].leg.receiver_stats(VIDEO_IN, world.now).unwrap();
+    assert!(receiver.nacks_sent > 100 && sender.nacks_received == 2 * receiver.nacks_sent);
+    assert_eq!(sender.rtx_sent, receiver.nacks_sent);
+}

@@ -31,6 +31,7 @@ fn run(seed: u64, link: Bad, rtx: bool, nack: bool, pictures: usize) -> Run {
         seen = world.peers[1].units.len();
     });
     world.run_for(1000);
+    assert_eq!(world.peers[1].leg.rejected(), 0, "a loss is nobody's malformed packet");
     Run {
         delivered: check_pictures(&world, &camera),
         receiver: world.peers[1].leg.receiver_stats(VIDEO_IN, world.now).unwrap(),

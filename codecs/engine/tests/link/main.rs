@@ -5,6 +5,7 @@ mod network;
 
 mod feedback;
 mod loss;
+mod newcomers;
 mod peer;
 mod robust;
 mod sound;
