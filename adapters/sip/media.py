@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from orbridge.codecs._engine import Event, Leg, Publisher, Receiver, Sender
     from orbridge.gateway.adapter import Engines
 
-# How long a leg hears nothing before its address may be learned anew.
-RELEARN_MS = 5000
+# How long a leg hears nothing before the same source may come from another address (a NAT that forgot its mapping).
+RELEARN_MS = 1000
+# Slides may stand still for a while: how long nothing comes before they count as taken away.
+SLIDES_GONE_MS = 5000
 
 Place = tuple[Kind, Role]
 
@@ -110,7 +112,7 @@ class CallMedia:
                 self._host,
                 rtcp="pair",
                 secure=settings.secure,
-                silence_ms=RELEARN_MS,
+                silence_ms=SLIDES_GONE_MS if role is Role.CONTENT else RELEARN_MS,
                 dscp=settings.dscp_audio if kind is Kind.AUDIO else settings.dscp_video,
                 label=f"{settings.label} {kind} {role}",
             )
@@ -282,13 +284,14 @@ class CallMedia:
                 return
         raise ValueError("no telephone-event was agreed")
 
-    def refresh_sources(self, role: Role | None = None) -> None:
+    def refresh_sources(self) -> None:
         """The peer wants a key frame of what it is sent: ask those who send it."""
-        for sink in self.sinks:
-            if sink.kind is Kind.VIDEO and role in (None, sink.role):
-                selected = sink.sender.selected
-                if selected is not None:
-                    self._bus.engine.want_keyframe(selected)
+        for line in self._lines.values():
+            self._refresh(line)
+
+    def _refresh(self, line: _Line) -> None:
+        if line.sink is not None and line.sink.kind is Kind.VIDEO and line.sink.sender.selected is not None:
+            self._bus.engine.want_keyframe(line.sink.sender.selected)
 
     def expect(self) -> None:
         """The peer may send from now on, and need not have before."""
@@ -325,12 +328,16 @@ class CallMedia:
     def _event(self, event: Event) -> None:
         if event[0] == "dtmf":
             self._on_digit(event[2])
+            return
+        line = next((line for line in self._lines.values() if line.leg.id == event[1]), None)
+        if line is None:
+            return
+        if event[0] == "peer_locked":
+            self._refresh(line)  # what went to another address before is lost
         elif event[0] in ("silent", "heard"):
-            line = next((line for line in self._lines.values() if line.leg.id == event[1]), None)
-            if line is not None:
-                line.is_silent = event[0] == "silent"
-                if line.role is Role.CONTENT:
-                    self._on_published()
+            line.is_silent = event[0] == "silent"
+            if line.role is Role.CONTENT:
+                self._on_published()
 
 
 def _address(line: NegotiatedLine) -> tuple[str, int, str, int]:
