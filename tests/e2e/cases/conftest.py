@@ -10,7 +10,7 @@ from running_gateway import Gateway
 
 ROOM = "theatre"
 STUDIO_HZ, STUDIO = 700, 200
-FAULTS = ("callback.failed", "handler.failed", "daemon.stalled", "unparsed")
+FAULTS = ("callback.failed", "handler.failed", "unparsed")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -52,7 +52,7 @@ class Line:
         gaps: sequence numbers that are missing between packets that came.
         lose: how many of the next packets get lost on their way.
         heard_ssrc: whom the last packet came from.
-        strays: packets whose payload type isn't agreed, or that don't decrypt.
+        strays: packets whose payload type isn't agreed. undecrypted: that don't decrypt.
     """
 
     def __init__(self, kind: str, *, host: str = "127.0.0.1", rtcp_offset: int = 1) -> None:
@@ -67,13 +67,14 @@ class Line:
         self.seq, self.ts = random.getrandbits(14), random.getrandbits(30)
         self.sending = True
         self.lose = self.heard_ssrc = 0
-        self.packets = self.strays = self.gaps = 0
+        self.packets = self.strays = self.gaps = self.undecrypted = 0
         self.senders: set[tuple[str, int]] = set()
         self.pts: set[int] = set()
         self.asked: list[tuple[float, str]] = []
         self.reports = 0
         self.screen, self.ear, self.depacketizer = Screen(), Ear(), Depacketizer()
         self.on_asked: Callable[[str], None] = lambda what: None
+        self._keys: tuple[str, bytes, bytes] | None = None
         self._out: Session | None = None
         self._in: Session | None = None
         self._last_seq: int | None = None
@@ -84,6 +85,9 @@ class Line:
         loop.add_reader(self._rtcp, self._readable, self._rtcp)
 
     def encrypt(self, suite: str, outbound: bytes, inbound: bytes) -> None:
+        if self._keys == (suite, outbound, inbound):
+            return
+        self._keys = suite, outbound, inbound
         profile = SUITES[suite]
         self._out = Session(Policy(outbound, Policy.SSRC_ANY_OUTBOUND, srtp_profile=profile))
         self._in = Session(Policy(inbound, Policy.SSRC_ANY_INBOUND, srtp_profile=profile))
@@ -91,6 +95,9 @@ class Line:
     @property
     def encrypted(self) -> bool:
         return self._out is not None
+
+    def fresh_ssrc(self) -> None:
+        self.ssrc = random.getrandbits(31) + 1
 
     def move(self) -> None:
         """New sockets on other ports, as behind a NAT that forgot, or after a restart of the media process."""
@@ -212,7 +219,7 @@ class Line:
         try:
             packet = self._in.unprotect(data) if self._in else data
         except SrtpError:
-            self.strays += 1
+            self.undecrypted += 1
             return
         pt, seq = packet[1] & 0x7F, int.from_bytes(packet[2:4], "big")
         name = self.names.get(pt)
@@ -241,7 +248,7 @@ class Line:
         try:
             data = self._in.unprotect_rtcp(data) if self._in else data
         except SrtpError:
-            self.strays += 1
+            self.undecrypted += 1
             return
         at = 0
         while at + 4 <= len(data):

@@ -325,14 +325,16 @@ class RawDevice:
             await self._begun()
         return offer
 
-    async def take_call(self, answer: Callable[[str], str] | None = None, *, within: float = 4.0) -> str:
+    async def take_call(
+        self, answer: Callable[[str], str] | None = None, *, within: float = 4.0, extra: tuple[str, ...] = ()
+    ) -> str:
         """Take the call that the gateway places; gives its offer. ``answer``: our SDP from the offer."""
         invite = await self.sip.wait("INVITE ", within)
         self.sip.reply(invite, 180, "Ringing", extra=self.extra)
         offer = body(invite)
         made = answer(offer) if answer else mirrored(offer, self.sdp)
         ours = self.describe(made)
-        self.sip.reply(invite, 200, "OK", sdp=ours, extra=self.extra)
+        self.sip.reply(invite, 200, "OK", sdp=ours, extra=(*self.extra, *extra))
         await self.sip.wait("ACK ", within)
         self.dialog = self.sip.dialog_of(invite)
         self.agree(ours, offer, we_answered=True)
