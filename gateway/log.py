@@ -17,12 +17,17 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from orbridge.gateway.config import Log
 
 REDACTED = "[redacted]"
+# The one key whose value has several lines.
+TRACE = "exception"
 PERSONAL_KEYS = frozenset(
     {"display_name", "user", "username", "password", "token", "secret", "authorization", "sdp", "body", "digits", "key"}
 )
 _SIP_USER = re.compile(r"(sips?:)([^@\s;>\"]+)@", re.IGNORECASE)
 _QUERY = re.compile(r"\?[^\s\"'>]+")
 _KEYING = re.compile(r"(a=crypto:|inline:|a=ice-pwd:|[Bb]earer |token=|key=|password=)\S+[^\r\n]*")
+# What would end a line or steer a terminal, or can't be written at all; a trace's own line ends stay.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_LINE_ENDS = re.compile(r"[\r\n\t]+")
 _DISPLAY_NAME = re.compile(r'"[^"]*"(?=\s*<sips?:)')
 
 
@@ -36,12 +41,20 @@ def scrub(text: str) -> str:
 
 def redact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """structlog processor; walks nested values too."""
-    return {key: REDACTED if key.lower() in PERSONAL_KEYS else _clean(value) for key, value in event.items()}
+    return {
+        key: REDACTED if key.lower() in PERSONAL_KEYS else printable(scrub(value)) if key == TRACE else _clean(value)
+        for key, value in event.items()
+    }
+
+
+def printable(text: str) -> str:
+    """On however many lines it was, but nothing in it that isn't text."""
+    return _CONTROLS.sub("?", text)
 
 
 def _clean(value: Any) -> Any:
     if isinstance(value, str):
-        return scrub(value)
+        return printable(_LINE_ENDS.sub(" ", scrub(value)))
     if isinstance(value, dict):
         return {key: REDACTED if str(key).lower() in PERSONAL_KEYS else _clean(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):

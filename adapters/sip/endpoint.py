@@ -43,6 +43,7 @@ SPARE_CALLS = 16
 SYSTEM_ERRORS = 120_000
 # of pjsip's own log: 1 fatal, 2 errors and warnings, 3 information, more is tracing
 STACK_LOG_LEVEL = 3
+LOG_LINE_CHARACTERS = 300
 
 _LISTENER = re.compile(r"(udp|tcp|tls):(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+):(\d{1,5})$")
 
@@ -331,7 +332,8 @@ class _LogWriter(pj.LogWriter):  # type: ignore[misc]
 
     @guarded
     def write(self, entry: Any) -> None:
-        text = entry.msg.strip()
+        # Of a packet that it can't read it shows the whole; the first line says why.
+        text = entry.msg.strip().partition("\n")[0][:LOG_LINE_CHARACTERS]
         if entry.level <= 1 and (count := self._throttle.take()):
             log.warning(events.STACK_REPORTED, cause=text, count=count)
         else:

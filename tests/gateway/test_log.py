@@ -51,6 +51,19 @@ def test_a_patients_name_does_not_come_out(form: str) -> None:
     assert "10.0.0.1:5060" in text
 
 
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_peers_words_stay_on_their_line(form: str) -> None:
+    out = io.StringIO()
+    configure(Log(format=form), out)
+    said = "a\r\n2026 daemon.stopped\x1b[2J\x00\x85\u2028b\udc80"
+    structlog.get_logger("orbridge.test").info("caller.refused", cause=said, nested={"said": [said]})
+    text = out.getvalue()
+    assert len(text.splitlines()) == 1
+    assert "\x1b[2J" not in text
+    text.encode()
+    assert text.count("daemon.stopped") == 2
+
+
 def test_levels_filter() -> None:
     out = io.StringIO()
     configure(Log(format="json", level="warning"), out)
