@@ -220,5 +220,5 @@ async def read(request: web.Request, kind: type[Request]) -> Request:
         raise problem(415, "unsupported_media_type", what, "send JSON with Content-Type: application/json")
     try:
         return msgspec.json.decode(await request.read(), type=kind)
-    except msgspec.DecodeError as exc:
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise problem(400, "bad_request", f"the body can't be used: {exc}", f"see {PREFIX}/openapi.json") from exc
