@@ -122,6 +122,7 @@ BAD_BODIES = [
     (b'{"target": 3}', 400, "Expected `str`, got `int` - at `$.target`"),
     (b'{"target": "or-3", "rom": "x"}', 400, "unknown field `rom`"),
     (b"\xff\xfe", 400, "can't be used"),
+    (b'{"target": "\xff"}', 400, "can't be used"),
     (b'{"target": "' + b"x" * 300_000 + b'"}', 413, ""),
 ]
 
