@@ -134,7 +134,13 @@ class Peer:
         enough = (lambda got: len(got) >= count) if count is not None else None
         return [parse(data) for data in self.receive_datagrams(wait_s, enough)]
 
-    def receive_rtcp(self, kind: int, fmt: int | None = None, wait_s: float = 2.0) -> bytes | None:
+    def receive_until_marker(self, count: int = 1, wait_s: float = 8.0) -> list[Rtp]:
+        """Up to the end of that many pictures; a busy computer may take its time."""
+        return [
+            parse(data) for data in self.receive_datagrams(wait_s, lambda got: sum(d[1] >> 7 for d in got) >= count)
+        ]
+
+    def receive_rtcp(self, kind: int, fmt: int | None = None, wait_s: float = 8.0) -> bytes | None:
         """The body of the first RTCP packet of a type (and format) that comes."""
         deadline = time.monotonic() + wait_s
         while True:
@@ -184,7 +190,7 @@ def prefixed(nals: list[bytes]) -> bytes:
     return b"".join(struct.pack("!I", len(nal)) + nal for nal in nals)
 
 
-def wait_event(engine: Engine, name: str, wait_s: float = 2.0, seen: list[Any] | None = None) -> Any:
+def wait_event(engine: Engine, name: str, wait_s: float = 8.0, seen: list[Any] | None = None) -> Any:
     """The next event of that name; what comes before it goes into ``seen``."""
     deadline = time.monotonic() + wait_s
     while True:
@@ -201,7 +207,7 @@ def wait_event(engine: Engine, name: str, wait_s: float = 2.0, seen: list[Any] |
             select.select([engine], [], [], left)
 
 
-def wait_for(claim: Callable[[], Any], wait_s: float = 2.0) -> Any:
+def wait_for(claim: Callable[[], Any], wait_s: float = 8.0) -> Any:
     """Asked again and again until it is true; what it then is."""
     deadline = time.monotonic() + wait_s
     while not (result := claim()):

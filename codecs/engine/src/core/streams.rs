@@ -138,7 +138,7 @@ impl Core {
     }
 
     pub(super) fn catch_up_reader(&mut self, id: QueueId, track: TrackId, now: Ns) {
-        if !self.bus.reader(id).is_some_and(|reader| reader.queue.waits(track)) {
+        if !self.bus.reader(id).is_some_and(|reader| reader.queue.awaits_first(track)) {
             return;
         }
         let kept = self.bus.track(track).map_or_else(|_| Vec::new(), |track| track.cache.units().to_vec());

@@ -294,6 +294,17 @@ impl Shared {
     }
 }
 
+/// Lets the calling thread run as soon as it has something to do, whatever else the host computes (CAP_SYS_NICE, or
+/// systemd's LimitRTPRIO=). It works for microseconds at a time, so nobody waits for it.
+fn run_at_once() {
+    let priority = libc::sched_param { sched_priority: 1 };
+    // SAFETY: plain system call; 0 is the calling thread.
+    let done = unsafe { libc::sched_setscheduler(0, libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, &raw const priority) };
+    if done < 0 {
+        prefer(-11);
+    }
+}
+
 /// Lets the calling thread go before others where the host allows it (CAP_SYS_NICE, or systemd's LimitNICE=).
 pub fn prefer(nice: i32) {
     // SAFETY: plain system call; 0 is the calling thread. Refused, it goes on at the usual priority.

@@ -18,8 +18,6 @@ use std::time::Duration;
 /// Datagrams a receive call, and sockets a wake-up.
 const BATCH: usize = 64;
 const READY: usize = 256;
-/// A viewer sees when the media thread waits for a CPU.
-const NICE: i32 = -11;
 /// A network that fails is said at most this often for each leg.
 const REPORT_EVERY: Ns = 1_000_000_000;
 
@@ -56,7 +54,7 @@ impl Worker {
     }
 
     pub fn run(mut self) {
-        super::prefer(NICE);
+        super::run_at_once();
         let shared = self.shared.clone();
         let mut ready = vec![libc::epoll_event { events: 0, u64: 0 }; READY];
         let mut ration = Ration::default();
