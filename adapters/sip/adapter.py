@@ -49,6 +49,8 @@ RESOLVE_WITHIN_S = 5.0
 RESOLVE_EVERY_S = 300.0
 # A little of the time to stop is kept for the registrars.
 UNREGISTER_WITHIN_S = 0.7
+# pjsip keeps a call that its peer neither confirms nor ends for half a minute; one device must not fill its table.
+CALLS_A_DEVICE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class SipAdapter:
         self._sessions: dict[str, SipSession] = {}
         self._registrations: list[Registration] = []
         self._caller: Caller | None = None
-        self._refusals = Throttle()
+        self._refusals, self._turned_away = Throttle(), Throttle()
         self._resolving: asyncio.Task[None] | None = None
         self._is_stopping = False
 
@@ -179,8 +181,10 @@ class SipAdapter:
         try:
             session = self._admit(caller, message)
         except Refused as exc:
-            name = caller.device.name if caller.device else None
-            log.info(events.CALLER_REFUSED, device=name, cause=exc.reason, text=exc.text, count=1)
+            self._gate.counts[exc.reason] += 1
+            if count := self._turned_away.take():
+                name = caller.device.name if caller.device else None
+                log.info(events.CALLER_REFUSED, device=name, cause=exc.reason, text=exc.text, count=count)
             refuse(self._calls, account, call_id, status_for(exc.reason))
             return
         self._attach(session)
@@ -231,7 +235,12 @@ class SipAdapter:
             raise Refused(CloseReason.BUSY, f"there are {limit} calls already (sip.max_calls)")
 
     def _replace(self, device: str) -> None:
-        """A device that calls while we think that it is in a call was restarted, or wants to begin anew."""
+        """A device that calls while we think that it is in a call was restarted, or wants to begin anew.
+
+        Raises Refused when too many of its calls still wait for a word of it.
+        """
+        if self._calls.of(device) >= CALLS_A_DEVICE:
+            raise Refused(CloseReason.BUSY, f"{device} calls again and again and confirms nothing")
         for session in list(self._sessions.values()):
             if session.device == device:
                 session.replace("the device called again")
