@@ -94,6 +94,8 @@ class Routing:
         session.on("media_changed", self._media_changed)
         session.on("state", lambda changed, _old, _new: self._media_changed(changed))
         session.on("closed", self._session_closed)
+        # Not which key: digits are mostly PINs.
+        session.on("dtmf", lambda pressed, _digit: log.debug(events.KEY_PRESSED, session=pressed.id))
         log.info(
             events.SESSION_OPENED,
             session=session.id,
