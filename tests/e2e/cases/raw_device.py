@@ -6,6 +6,7 @@ a camera and a tone, decodes what it gets, and answers requests within the call 
 
 import asyncio
 import re
+import secrets
 import time
 from base64 import b64decode, b64encode
 from collections.abc import Callable
@@ -112,6 +113,25 @@ def room_system(
         lines += [f"a=rtcp-fb:* {one}" for one in feedback]
         lines.append(f"a={direction}")
     return "\r\n".join(lines) + "\r\n"
+
+
+KEY_BYTES = {
+    "AES_CM_128_HMAC_SHA1_80": 30,
+    "AES_CM_128_HMAC_SHA1_32": 30,
+    "AEAD_AES_128_GCM": 28,
+    "AEAD_AES_256_GCM": 44,
+}
+
+
+def crypto(tag: int, suite: str = "AES_CM_128_HMAC_SHA1_80", tail: str = "") -> str:
+    key = b64encode(secrets.token_bytes(KEY_BYTES.get(suite, 30))).decode()
+    return f"a=crypto:{tag} {suite} inline:{key}{tail}\r\n"
+
+
+def with_crypto(make: Callable[[], str], proto: str = "RTP/AVP") -> str:
+    """The room system with these lines in both m-lines, each with keys of its own."""
+    head, audio, video = room_system().replace("RTP/AVP", proto).split("m=")
+    return f"{head}m={audio}{make()}m={video}{make()}"
 
 
 class _Hooked:

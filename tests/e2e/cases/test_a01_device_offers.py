@@ -127,6 +127,16 @@ async def test_dialled_out(gateway: Gateway, studio: RawDevice, device: Callable
     await peer.gone()
 
 
+@pytest.mark.parametrize("name", ["polycom_group", "tandberg_e20"])
+async def test_over_tcp(studio: RawDevice, device: Callable[..., RawDevice], name: str) -> None:
+    peer = set_up(device, name)
+    peer.transport = "tcp"
+    async with peer:
+        await peer.call(ROOM)
+        await check(peer, studio, CASES[name])
+    await peer.gone()
+
+
 async def test_a_device_that_nobody_has_seen_before(studio: RawDevice, device: Callable[..., RawDevice]) -> None:
     """H.264 among things nobody knows, numbers twice, odd spacing: what is common is used."""
     sdp = room_system("127 8").replace("a=rtpmap:8 PCMA/8000", "a=rtpmap:127 L24/96000/8\r\na=rtpmap:8 pcma/8000")

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from raw_device import RawDevice, room_system
+from raw_device import RawDevice
 from rawpeer import body, header, status
 from running_gateway import Gateway
 from waiting import until

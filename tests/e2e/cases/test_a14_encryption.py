@@ -1,12 +1,10 @@
 """A14: SRTP by policy, with libsrtp on the other side: media both ways, or refused with the reason."""
 
-import secrets
-from base64 import b64encode
 from collections.abc import Callable
 
 import pytest
 from device_rtp import SUITES
-from raw_device import RawDevice, blocks, room_system
+from raw_device import RawDevice, blocks, crypto, room_system, with_crypto
 from rawpeer import status
 from running_gateway import Gateway
 from waiting import until
@@ -16,23 +14,6 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.e2e, pytest.
 DEVICES = {"off": 'srtp = "off"', "optional": 'srtp = "optional"', "mandatory": 'srtp = "mandatory"'}
 ROOM, STUDIO, STUDIO_HZ = "theatre", 200, 700
 Make = Callable[..., RawDevice]
-KEY_BYTES = {
-    "AES_CM_128_HMAC_SHA1_80": 30,
-    "AES_CM_128_HMAC_SHA1_32": 30,
-    "AEAD_AES_128_GCM": 28,
-    "AEAD_AES_256_GCM": 44,
-}
-
-
-def crypto(tag: int, suite: str = "AES_CM_128_HMAC_SHA1_80", tail: str = "") -> str:
-    key = b64encode(secrets.token_bytes(KEY_BYTES.get(suite, 30))).decode()
-    return f"a=crypto:{tag} {suite} inline:{key}{tail}\r\n"
-
-
-def with_crypto(make: Callable[[], str], proto: str = "RTP/AVP") -> str:
-    """The room system with these lines in both m-lines, each with keys of its own."""
-    head, audio, video = room_system().replace("RTP/AVP", proto).split("m=")
-    return f"{head}m={audio}{make()}m={video}{make()}"
 
 
 async def check(one: RawDevice, studio: RawDevice, gateway: Gateway, *, encrypted: bool) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 from device_rtp import Line
-from raw_device import RawDevice, room_system
+from raw_device import RawDevice, crypto, room_system, with_crypto
 from running_gateway import Gateway
 from waiting import until
 
@@ -86,9 +86,11 @@ async def test_new_ports_by_reinvite(studio: RawDevice, device: Make) -> None:
     await one.gone()
 
 
-async def test_new_ports_without_a_word(studio: RawDevice, device: Make) -> None:
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "srtp"])
+async def test_new_ports_without_a_word(studio: RawDevice, device: Make, secure: bool) -> None:
     """A NAT forgot its mapping in mid-call: the same source is found again at its new port within a second or so."""
-    async with device("one", who=4, hz=560) as one:
+    sdp = with_crypto(lambda: crypto(1)) if secure else room_system()
+    async with device("one", sdp, who=4, hz=560) as one:
         await one.call(ROOM)
         await flows(one, studio)
         one.audio.move()
