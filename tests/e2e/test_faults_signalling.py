@@ -163,6 +163,32 @@ async def final_status(peer: RawPeer, name: str) -> int:
         return 0
 
 
+async def test_a_device_gone_mad_takes_nobodys_place(tmp_path: Path) -> None:
+    """It calls without end and confirms nothing; pjsip keeps each such call for half a minute."""
+    async with in_a_call(tmp_path) as (gateway, _, _):
+        mad = await RawPeer(free_port(), gateway.sip, user="or9").open()
+        last = await RawPeer(free_port(), gateway.sip, user="or8").open()
+        gateway.device("or-9", mad.contact, "elsewhere")
+        gateway.device("or-8", last.contact, "elsewhere")
+        gateway.write()
+        await gateway.api("POST", "/reload")
+        began = time.monotonic()
+        for _ in range(500):
+            mad.request("INVITE", mad.dialog("x"), content=description())
+            await asyncio.sleep(0.002)
+        await until("it is told off", lambda: len([m for m in mad.seen if status(m) == 486]) > 400)
+        _, final = await last.invite(description(), room="x")
+        assert status(final) == 200
+        found = (await gateway.api("GET", "/status"))["engine"]
+        # Two lines for each of three that are in a call, and for the mad one's last.
+        assert found["legs"] <= 8
+        lines = [line for line in gateway.log_lines("caller.refused") if line.get("device") == "or-9"]
+        assert 1 <= len(lines) <= time.monotonic() - began + 2
+        assert (await refused(gateway))["busy"] > 400
+        mad.close()
+        last.close()
+
+
 BROKEN_SDP = {
     "empty lines": "\r\n\r\n\r\n",
     "no media": "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n",
