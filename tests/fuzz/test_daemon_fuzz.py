@@ -172,9 +172,12 @@ async def ask(peer: RawPeer, method: str, dialog: Dialog, within_s: float, conte
 async def in_dialog(peer: RawPeer, numbers: Iterator[int]) -> Dialog:
     """A call of one of the fuzzer's devices, in which the next messages are.
 
-    A device of whose calls too many hang in the air, because mutations cost their goodbyes, is refused: another one.
+    A device of whose calls too many hang in the air, because mutations cost their goodbyes, is refused: another one,
+    and when all are, what hangs is over after 32 s (RFC 3261 13.3.1.4).
     """
-    for _ in range(DEVICES):
+    for attempt in range(DEVICES * 40):
+        if attempt and attempt % DEVICES == 0:
+            await asyncio.sleep(1.0)
         peer.user = f"fuzzer-{next(numbers)}"
         dialog = peer.dialog("fuzzed")
         final = await ask(peer, "INVITE", dialog, 5.0, description())
