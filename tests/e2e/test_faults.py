@@ -4,7 +4,9 @@ import asyncio
 import re
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -75,6 +77,48 @@ async def test_a_room_survives_the_crash_of_its_last_member(tmp_path: Path) -> N
             await again.call("theatre")
             await until("the room is open again", lambda: devices_in(gateway, {"or-1"}))
             await again.hangup()
+
+
+async def endless() -> AsyncIterator[bytes]:
+    """A body that doesn't say how long it will be."""
+    while True:
+        yield b"a=x\r\n" * 1000
+
+
+WRONG_BODIES: list[tuple[Any, str, frozenset[int]]] = [
+    (b"x" * 70_000, "application/sdp", frozenset({413})),
+    (b"x" * 20_000_000, "application/sdp", frozenset({413})),
+    (endless, "application/sdp", frozenset({413})),
+    (b"", "application/sdp", frozenset({422})),
+    (b"garbage", "application/sdp", frozenset({400})),
+    (b"\xff\xfe\x00", "application/sdp", frozenset({400})),
+    (b"v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n", "application/sdp", frozenset({400, 406, 422})),
+    (b"{}", "application/json", frozenset({415})),
+]
+
+
+async def test_wrong_bodies_for_whip_are_refused_in_words(tmp_path: Path) -> None:
+    async with Gateway(tmp_path / "gateway") as gateway, aiohttp.ClientSession(gateway.url) as http:
+        for body, kind, wanted in WRONG_BODIES:
+            data = body() if callable(body) else body
+            try:
+                async with http.post("/rooms/theatre/whip", data=data, headers={"Content-Type": kind}) as response:
+                    answer = await response.json()
+                    assert response.status in wanted, answer
+                    assert set(answer) == {"error", "what", "do"}
+                    assert answer["what"]
+            except aiohttp.ClientConnectionError:
+                # It hung up on a body that it doesn't want to hear to its end.
+                assert 413 in wanted
+        offer = OFFER.read_text()
+        async with http.post("/rooms/theatre/whip?name=a", data=offer, headers=SDP) as response:
+            assert response.status == 201
+            location = response.headers["Location"]
+        async with http.delete(location) as response:
+            assert response.status == 200
+        found = await gateway.api("GET", "/status")
+        assert (found["sessions"], found["engine"]["legs"], found["rooms"]) == (0, 0, 0)
+        assert gateway.log_lines("request.failed") == []
 
 
 async def test_without_a_free_media_port_callers_are_told(tmp_path: Path) -> None:
