@@ -18,6 +18,7 @@ use std::time::Duration;
 /// Datagrams a receive call, and sockets a wake-up.
 const BATCH: usize = 64;
 const READY: usize = 256;
+const AFTER_A_FAULT: Duration = Duration::from_millis(10);
 /// A network that fails is said at most this often for each leg.
 const REPORT_EVERY: Ns = 1_000_000_000;
 
@@ -53,8 +54,19 @@ impl Worker {
         }
     }
 
+    /// Until the engine closes. Whatever panics, the thread goes on.
     pub fn run(mut self) {
         super::run_at_once();
+        while let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.work())) {
+            let text = crate::core::panic_text(&*panic);
+            self.shared.say(Event::Fault { leg: LegId(0), text });
+            // Were it to happen each time, the host must stay usable.
+            std::thread::sleep(AFTER_A_FAULT);
+        }
+        self.end();
+    }
+
+    fn work(&mut self) {
         let shared = self.shared.clone();
         let mut ready = vec![libc::epoll_event { events: 0, u64: 0 }; READY];
         let mut ration = Ration::default();
@@ -84,7 +96,7 @@ impl Worker {
             }
             self.turn();
             if shared.is_closing() {
-                return self.end();
+                return;
             }
             shared.counters.loop_max_ns.fetch_max(poll::now() - woken, Relaxed);
         }
@@ -109,11 +121,16 @@ impl Worker {
         let shared = self.shared.clone();
         let mut bytes_in = 0;
         let mut state = shared.state.lock();
-        for at in 0..self.inbound.len() {
-            let (from, bytes) = self.inbound.get(at);
-            bytes_in += bytes.len() as u64;
-            state.core.receive(leg, path, from, bytes, now);
-        }
+        let (inbound, core) = (&mut self.inbound, &mut state.core);
+        // What panics inside the leg is caught in the core, which knows what to do about it. This is for the rest.
+        let done = catch_unwind(AssertUnwindSafe(|| {
+            for at in 0..inbound.len() {
+                let (from, bytes) = inbound.get(at);
+                bytes_in += bytes.len() as u64;
+                core.receive(leg, path, from, bytes, now);
+            }
+        }));
+        self.note(leg, done);
         self.take(&mut state);
         drop(state);
         shared.counters.packets_in.fetch_add(self.inbound.len() as u64, Relaxed);
@@ -154,14 +171,18 @@ impl Worker {
             }
             core.poll(now);
         }));
-        if let Err(panic) = done {
-            self.out.events.push(Event::Fault { leg: LegId(0), text: crate::core::panic_text(&*panic) });
-        }
+        self.note(LegId(0), done);
         self.take(&mut state);
         self.next = state.core.next_wake();
         state.wakes_at = self.next;
         drop(state);
         self.deliver(now);
+    }
+
+    fn note(&mut self, leg: LegId, done: std::thread::Result<()>) {
+        if let Err(panic) = done {
+            self.out.events.push(Event::Fault { leg, text: crate::core::panic_text(&*panic) });
+        }
     }
 
     /// Swaps the core's output out, so that it is sent without the lock.
@@ -232,7 +253,7 @@ impl Worker {
     }
 
     /// The last datagrams (RTCP BYE) go out, then everything is closed.
-    fn end(mut self) {
+    fn end(&mut self) {
         let shared = self.shared.clone();
         let mut state = shared.state.lock();
         state.core.close(poll::now());
