@@ -108,7 +108,7 @@ def trace_of(calls: int, seconds: float, kind: Sound) -> Trace:
         for at, packet in sound(device, frames[device.name], device_audio):
             trace.packet(at + shift, flow, packet)
         flow = trace.flow(video, bundle, BROWSER_VIDEO_PT)
-        for at, given, _ in CAMERA.packets(seconds, DEVICE_VIDEO_PT, device_video):
+        for at, given, _ in CAMERA.packets(seconds, DEVICE_VIDEO_PT, device_video, place=number / calls):
             trace.packet(at + shift, flow, given, length=CAMERA.packet_bytes)
         flow = trace.flow(bundle, audio, device.pt)
         # The other direction isn't in step with this one.
@@ -116,7 +116,7 @@ def trace_of(calls: int, seconds: float, kind: Sound) -> Trace:
         for at, packet in sound(browser, frames[browser.name], browser_audio):
             trace.packet(at + shift, flow, protect(packet))
         flow = trace.flow(bundle, video, DEVICE_VIDEO_PT)
-        for at, given, _ in CAMERA.packets(seconds, BROWSER_VIDEO_PT, browser_video):
+        for at, given, _ in CAMERA.packets(seconds, BROWSER_VIDEO_PT, browser_video, place=1 - number / calls):
             trace.packet(at + shift, flow, protect(given + FILLER[len(given) : CAMERA.packet_bytes]))
     return trace
 

@@ -234,6 +234,6 @@ def _pairs(calls: int) -> Trace:
         for frame in range(round(MEDIA_S * 50)):
             head = rtp_header(8, frame, frame * 160, 0x10000 + index, marker=frame == 0)
             trace.packet(frame * NS // 50 + shift, sound, head, length=172)
-        for at, given, _ in CAMERA.packets(MEDIA_S, 96, 0x20000 + index):
+        for at, given, _ in CAMERA.packets(MEDIA_S, 96, 0x20000 + index, place=index / calls):
             trace.packet(at + shift, picture, given, length=CAMERA.packet_bytes)
     return trace

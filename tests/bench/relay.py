@@ -27,7 +27,7 @@ def cameras(streams: int, seconds: float, *, timed: bool = False) -> Trace:
         sink = trace.socket(SINKS + 2 * number)
         flow = trace.flow(number, sink, 96)
         shift = number * 1_000_000_000 // CAMERA.fps // streams
-        for at, given, last in CAMERA.packets(seconds, 96, 0x1000 + number):
+        for at, given, last in CAMERA.packets(seconds, 96, 0x1000 + number, place=number / streams):
             trace.packet(at + shift, flow, given, length=CAMERA.packet_bytes, timed=timed and last)
     return trace
 

@@ -123,7 +123,8 @@ def rtp_header(pt: int, seq: int, timestamp: int, ssrc: int, *, marker: bool) ->
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """H.264 as a device sends it: one slice a picture, in FU-A fragments of one size, a key frame every two seconds.
+    """H.264 as a device sends it: one slice a picture, in FU-A fragments of one size, a key frame at first and every two
+    seconds. Cameras aren't in step: ``place`` of 0..1 says where in its two seconds one begins.
 
     Attributes:
         fragments: packets a picture.
@@ -139,11 +140,11 @@ class Camera:
         """Of a picture's one NAL unit: the fragments' bodies and the header that FU-A took apart (RFC 6184 5.8)."""
         return 1 + self.fragments * (self.packet_bytes - 14)
 
-    def packets(self, seconds: float, pt: int, ssrc: int) -> Iterator[tuple[int, bytes, bool]]:
+    def packets(self, seconds: float, pt: int, ssrc: int, *, place: float = 0.0) -> Iterator[tuple[int, bytes, bool]]:
         """(time in ns of its picture, the packet's first bytes, ends a picture). The rest is slice data: anything."""
-        seq = 1000
+        seq, offset = 1000, round(place * 2 * self.fps)
         for number in range(round(seconds * self.fps)):
-            keyframe = number % (2 * self.fps) == 0
+            keyframe = number == 0 or (number + offset) % (2 * self.fps) == 0
             for fragment in range(self.fragments):
                 first, last = fragment == 0, fragment == self.fragments - 1
                 head = rtp_header(pt, seq, number * 90_000 // self.fps + 777, ssrc, marker=last)
