@@ -279,6 +279,30 @@ def test_a_burst_larger_than_a_batch_is_read_to_its_end(engine: Engine) -> None:
     assert engine.stats()["packets_in"] == 1000
 
 
+def test_legs_that_exchange_sockets_keep_their_media(engine: Engine) -> None:
+    call, spare = Call(engine), engine.open_leg("127.0.0.1")
+    call.sender.select(call.track)
+    sent = [call.frame(0, 100, keyframe=True)]
+    packets = call.viewer.receive_until_marker()
+    ports = call.inbound.port, spare.port
+    call.inbound.exchange_sockets(spare)
+    assert (spare.port, call.inbound.port) == ports
+    call.camera.meet(call.inbound)
+    sent.append(call.frame(1, 100))
+    packets += call.viewer.receive_until_marker()
+    assert pictures(packets) == sent
+    stun = b"\x00\x01\x00\x00\x21\x12\xa4\x42" + bytes(12)
+    call.camera.socket.sendto(stun, (spare.host, spare.port))
+    assert wait_event(engine, "datagram")[:3] == ("datagram", spare.id, stun)
+    call.inbound.send_datagram(stun, call.camera.host, call.camera.port)
+    assert call.camera.socket.recvfrom(100)[1][1] == ports[1]
+    with pytest.raises(ValueError, match="mux"):
+        spare.exchange_sockets(engine.open_leg("127.0.0.1", rtcp="pair"))
+    with pytest.raises(ValueError, match="two legs"):
+        spare.exchange_sockets(spare)
+    call.close()
+
+
 def test_the_source_of_media_is_learned_then_locked(engine: Engine) -> None:
     call = Call(engine)
     call.inbound.set_peer("127.0.0.1", 9)

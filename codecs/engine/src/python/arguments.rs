@@ -8,6 +8,9 @@ use pyo3::prelude::*;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+/// Ten gigabits a second.
+pub const MAX_BPS: i64 = 10_000_000_000;
+
 /// An integer that fits its field on the wire.
 pub fn narrow<T: TryFrom<i64>>(name: &str, value: i64) -> PyResult<T> {
     T::try_from(value).map_err(|_| value_error(format!("{name} is out of range: {value}")))

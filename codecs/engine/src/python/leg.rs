@@ -1,72 +1,22 @@
-//! Leg, Receiver and Sender.
+//! Leg: one RTP transport to one peer.
 
-use super::arguments::{narrow, parse_codec, parse_host, payload_types, port, seconds, within};
+use super::arguments::{narrow, parse_host, payload_types, port, within, MAX_BPS};
+use super::link::{leg_error, peer_error, Link};
+use super::receiver::PyReceiver;
+use super::sender::{sender_codec, PySender};
 use super::{closed, report, value_error};
-use crate::core::{Core, PeerError};
 use crate::io::Engine;
-use crate::leg::{Leg, LegError, ReceiverConfig, SenderCodec, SenderConfig};
-use crate::output::{Output, Path};
-use crate::payload::Packing;
+use crate::leg::{ReceiverConfig, SenderConfig};
+use crate::output::Path;
 use crate::srtp::Profile;
-use crate::unit::{LegId, Ns, ReceiverId, SenderId, TrackId};
+use crate::unit::{LegId, ReceiverId, SenderId, TrackId};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::Arc;
-
-/// Ten gigabits a second.
-const MAX_BPS: i64 = 10_000_000_000;
-
-/// What a leg's handle shares with its receivers' and senders'.
-#[derive(Clone)]
-struct Link {
-    engine: Arc<Engine>,
-    leg: LegId,
-    closed: Arc<AtomicBool>,
-}
-
-impl Link {
-    fn check(&self) -> PyResult<()> {
-        if self.closed.load(Relaxed) || self.engine.shared.is_closing() {
-            return Err(closed("leg"));
-        }
-        Ok(())
-    }
-
-    fn with_core<R: Send>(&self, py: Python<'_>, act: impl FnOnce(&mut Core, Ns) -> R + Send) -> R {
-        py.detach(|| self.engine.shared.with_core(act))
-    }
-
-    /// On the leg itself; ClosedError when a fault closed it.
-    fn with_leg<R: Send>(
-        &self,
-        py: Python<'_>,
-        act: impl FnOnce(&mut Leg, Ns, &mut Output) -> R + Send,
-    ) -> PyResult<R> {
-        self.check()?;
-        self.with_core(py, |core, now| core.with_leg(self.leg, now, |leg, out| act(leg, now, out)))
-            .ok_or_else(|| closed("leg"))
-    }
-}
-
-fn leg_error(error: LegError) -> PyErr {
-    match error {
-        LegError::NoReceiver(_) => closed("receiver"),
-        LegError::NoSender(_) => closed("sender"),
-        other => value_error(other),
-    }
-}
-
-fn peer_error(error: PeerError) -> PyErr {
-    match error {
-        PeerError::Closed => closed("leg"),
-        PeerError::Leg(error) => leg_error(error),
-        other => value_error(other),
-    }
-}
 
 /// One RTP transport to one peer.
 #[pyclass(module = "orbridge.codecs._engine", name = "Leg", frozen)]
@@ -210,7 +160,7 @@ impl PyLeg {
         };
         let leg = self.link.leg;
         let id = self.link.with_core(py, |core, now| core.add_receiver(leg, config, now)).map_err(peer_error)?;
-        Ok(PyReceiver { link: self.link.clone(), id, closed: AtomicBool::new(false) })
+        Ok(PyReceiver::new(self.link.clone(), id))
     }
 
     /// Send one codec to the peer; silent until `select`.
@@ -268,8 +218,7 @@ impl PyLeg {
         };
         let (leg, ssrc) = (self.link.leg, config.ssrc);
         let id = self.link.with_core(py, |core, now| core.add_sender(leg, config, now)).map_err(peer_error)?;
-        let max_payload = Mutex::new(max_payload_bytes as usize);
-        Ok(PySender { link: self.link.clone(), id, ssrc, max_payload, closed: AtomicBool::new(false) })
+        Ok(PySender::new(self.link.clone(), id, ssrc, max_payload_bytes as usize))
     }
 
     /// Figures of the leg, its receivers and senders.
@@ -302,210 +251,5 @@ impl PyLeg {
             return Err(value_error(format!("{address} can't be reached from {ours}: IPv4 and IPv6 don't mix")));
         }
         Ok(address)
-    }
-}
-
-#[allow(clippy::too_many_arguments)]
-fn sender_codec(
-    codec: &str,
-    pt: i64,
-    clock_hz: i64,
-    packetization_mode: i64,
-    max_payload_bytes: usize,
-    max_nal_bytes: i64,
-    rtx_pt: Option<i64>,
-    dtmf_pt: Option<i64>,
-) -> PyResult<SenderCodec> {
-    if !(0..=1).contains(&packetization_mode) {
-        return Err(value_error(format!("packetization_mode must be 0 or 1, not {packetization_mode}")));
-    }
-    let max_nal_bytes: u32 = narrow("max_nal_bytes", max_nal_bytes)?;
-    Ok(SenderCodec {
-        codec: parse_codec(codec)?,
-        pt: narrow("pt", pt)?,
-        clock_hz: narrow("clock_hz", clock_hz)?,
-        packing: Packing { mode: packetization_mode as u8, max_payload_bytes, max_nal_bytes: max_nal_bytes as usize },
-        rtx_pt: rtx_pt.map(|value| narrow("rtx_pt", value)).transpose()?,
-        dtmf_pt: dtmf_pt.map(|value| narrow("dtmf_pt", value)).transpose()?,
-    })
-}
-
-/// What one track of a leg's peer brings.
-#[pyclass(module = "orbridge.codecs._engine", name = "Receiver", frozen)]
-pub struct PyReceiver {
-    link: Link,
-    id: ReceiverId,
-    closed: AtomicBool,
-}
-
-impl PyReceiver {
-    fn check(&self) -> PyResult<()> {
-        if self.closed.load(Relaxed) {
-            return Err(closed("receiver"));
-        }
-        self.link.check()
-    }
-}
-
-#[pymethods]
-impl PyReceiver {
-    #[getter]
-    fn id(&self) -> u32 {
-        self.id.0
-    }
-
-    #[getter]
-    fn ssrc(&self, py: Python<'_>) -> PyResult<Option<u32>> {
-        self.check()?;
-        self.link.with_leg(py, |leg, _, _| leg.receiver_ssrc(self.id))
-    }
-
-    /// After a re-offer.
-    #[pyo3(signature = (payload_types, rtx = None, dtmf_pt = None))]
-    fn set_payload_types(
-        &self,
-        py: Python<'_>,
-        payload_types: HashMap<i64, String>,
-        rtx: Option<HashMap<i64, i64>>,
-        dtmf_pt: Option<i64>,
-    ) -> PyResult<()> {
-        self.check()?;
-        let types = self::payload_types(payload_types, rtx, dtmf_pt)?;
-        self.link
-            .with_core(py, |core, now| core.set_payload_types(self.link.leg, self.id, types, now))
-            .map_err(peer_error)
-    }
-
-    /// False: packets are counted and dropped (hold).
-    fn set_enabled(&self, py: Python<'_>, enabled: bool) -> PyResult<()> {
-        self.check()?;
-        self.link.with_leg(py, |leg, _, _| leg.set_receiver_enabled(self.id, enabled))?.map_err(leg_error)
-    }
-
-    /// What the peer is told that we can take.
-    fn set_remb(&self, py: Python<'_>, bps: i64) -> PyResult<()> {
-        self.check()?;
-        let bps = within("bps", bps, 0, MAX_BPS)?;
-        self.link.with_leg(py, |leg, now, out| leg.set_remb(self.id, bps, now, out))?.map_err(leg_error)
-    }
-
-    /// Figures.
-    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        self.check()?;
-        let stats = self.link.with_leg(py, |leg, now, _| leg.receiver_stats(self.id, now))?;
-        report::receiver(py, &stats.ok_or_else(|| closed("receiver"))?)
-    }
-
-    /// Stop feeding the track.
-    fn close(&self, py: Python<'_>) {
-        if !self.closed.swap(true, Relaxed) {
-            self.link.with_core(py, |core, now| core.remove_receiver(self.link.leg, self.id, now));
-        }
-    }
-}
-
-/// What one line of a leg's peer is sent.
-#[pyclass(module = "orbridge.codecs._engine", name = "Sender", frozen)]
-pub struct PySender {
-    link: Link,
-    id: SenderId,
-    ssrc: u32,
-    /// Kept over a re-offer.
-    max_payload: Mutex<usize>,
-    closed: AtomicBool,
-}
-
-impl PySender {
-    fn check(&self) -> PyResult<()> {
-        if self.closed.load(Relaxed) {
-            return Err(closed("sender"));
-        }
-        self.link.check()
-    }
-}
-
-#[pymethods]
-impl PySender {
-    #[getter]
-    fn id(&self) -> u32 {
-        self.id.0
-    }
-
-    #[getter]
-    fn ssrc(&self) -> u32 {
-        self.ssrc
-    }
-
-    /// Send this track from its next key frame on; None: stop.
-    #[pyo3(signature = (track_id))]
-    fn select(&self, py: Python<'_>, track_id: Option<u32>) -> PyResult<()> {
-        self.check()?;
-        self.link.with_core(py, |core, now| core.select(self.id, track_id.map(TrackId), now)).map_err(peer_error)
-    }
-
-    /// What `select` was told, while that track lives.
-    #[getter]
-    fn selected(&self, py: Python<'_>) -> PyResult<Option<u32>> {
-        self.check()?;
-        Ok(self.link.with_core(py, |core, _| core.selected(self.id)).map(|track| track.0))
-    }
-
-    /// False: nothing is sent (hold).
-    fn set_enabled(&self, py: Python<'_>, enabled: bool) -> PyResult<()> {
-        self.check()?;
-        self.link
-            .with_core(py, |core, now| core.set_sender_enabled(self.link.leg, self.id, enabled, now))
-            .map_err(peer_error)
-    }
-
-    /// After a re-offer; the SSRC stays.
-    #[pyo3(signature = (codec, pt, *, clock_hz, packetization_mode = 1, max_nal_bytes = 0, rtx_pt = None, dtmf_pt = None))]
-    #[allow(clippy::too_many_arguments)]
-    fn set_codec(
-        &self,
-        py: Python<'_>,
-        codec: &str,
-        pt: i64,
-        clock_hz: i64,
-        packetization_mode: i64,
-        max_nal_bytes: i64,
-        rtx_pt: Option<i64>,
-        dtmf_pt: Option<i64>,
-    ) -> PyResult<()> {
-        self.check()?;
-        let max_payload = *self.max_payload.lock();
-        let codec = sender_codec(codec, pt, clock_hz, packetization_mode, max_payload, max_nal_bytes, rtx_pt, dtmf_pt)?;
-        self.link.with_core(py, |core, now| core.set_codec(self.link.leg, self.id, codec, now)).map_err(peer_error)
-    }
-
-    /// Pacing rate; 0: a picture over at most 10 ms.
-    fn set_max_bps(&self, py: Python<'_>, bps: i64) -> PyResult<()> {
-        self.check()?;
-        let bps = within("bps", bps, 0, MAX_BPS)?;
-        self.link.with_leg(py, |leg, now, _| leg.set_max_bps(self.id, bps, now))?.map_err(leg_error)
-    }
-
-    /// Key presses as RFC 4733 events, queued.
-    #[pyo3(signature = (digits, duration_ms = 160, gap_ms = 80))]
-    fn send_dtmf(&self, py: Python<'_>, digits: &str, duration_ms: i64, gap_ms: i64) -> PyResult<()> {
-        self.check()?;
-        let (duration, gap) = (seconds("duration_ms", duration_ms)?, seconds("gap_ms", gap_ms)?);
-        self.link
-            .with_leg(py, |leg, now, out| leg.send_dtmf(self.id, digits, duration, gap, now, out))?
-            .map_err(leg_error)
-    }
-
-    /// Figures.
-    fn stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        self.check()?;
-        let stats = self.link.with_leg(py, |leg, now, _| leg.sender_stats(self.id, now))?;
-        report::sender(py, &stats.ok_or_else(|| closed("sender"))?)
-    }
-
-    /// Stop sending; says BYE.
-    fn close(&self, py: Python<'_>) {
-        if !self.closed.swap(true, Relaxed) {
-            self.link.with_core(py, |core, now| core.remove_sender(self.link.leg, self.id, now));
-        }
     }
 }

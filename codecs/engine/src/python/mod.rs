@@ -8,8 +8,11 @@ mod bus;
 mod engine;
 mod events;
 mod leg;
+mod link;
 mod mixer;
+mod receiver;
 mod report;
+mod sender;
 
 use crate::h264::Sps;
 use pyo3::create_exception;
@@ -57,8 +60,8 @@ fn _engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("ClosedError", module.py().get_type::<ClosedError>())?;
     module.add_class::<engine::PyEngine>()?;
     module.add_class::<leg::PyLeg>()?;
-    module.add_class::<leg::PyReceiver>()?;
-    module.add_class::<leg::PySender>()?;
+    module.add_class::<receiver::PyReceiver>()?;
+    module.add_class::<sender::PySender>()?;
     module.add_class::<bus::PyPublisher>()?;
     module.add_class::<bus::PySubscription>()?;
     module.add_class::<mixer::PyMixer>()?;
