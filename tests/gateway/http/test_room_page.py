@@ -170,7 +170,9 @@ async def test_joining_publishes_h264_and_leaving_ends_it(theatre: Theatre) -> N
     await page.get_by_role("button", name="Camera is on").click()
     await expect(page.locator(".tile", has_text="You (Dr. Li)")).to_contain_text("camera is off")
     live = "window.__connections.flatMap(pc => pc.getSenders()).map(s => s.track?.kind).filter(Boolean)"
-    assert await page.evaluate(live) == ["audio"]
+    async with asyncio.timeout(5):  # the label changes at the click, the track a moment later
+        while await page.evaluate(live) != ["audio"]:
+            await asyncio.sleep(0.05)
     await page.get_by_role("button", name="Microphone is on").click()
     heard = "window.__connections.flatMap(pc => pc.getSenders()).find(s => s.track?.kind === 'audio').track.enabled"
     assert await page.evaluate(heard) is False
