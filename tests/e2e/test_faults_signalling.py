@@ -176,7 +176,7 @@ async def test_a_device_gone_mad_takes_nobodys_place(tmp_path: Path) -> None:
         for _ in range(500):
             mad.request("INVITE", mad.dialog("x"), content=description())
             await asyncio.sleep(0.002)
-        await until("it is told off", lambda: len([m for m in mad.seen if status(m) == 486]) > 400)
+        await until("it is told off", lambda: len([m for m in mad.seen if status(m) == 486]) > 100)
         _, final = await last.invite(description(), room="x")
         assert status(final) == 200
         found = (await gateway.api("GET", "/status"))["engine"]
@@ -184,7 +184,7 @@ async def test_a_device_gone_mad_takes_nobodys_place(tmp_path: Path) -> None:
         assert found["legs"] <= 8
         lines = [line for line in gateway.log_lines("caller.refused") if line.get("device") == "or-9"]
         assert 1 <= len(lines) <= time.monotonic() - began + 2
-        assert (await refused(gateway))["busy"] > 400
+        assert (await refused(gateway))["busy"] > 100
         mad.close()
         last.close()
 
@@ -253,8 +253,8 @@ async def test_half_open_connections_to_sip_and_http(tmp_path: Path) -> None:
         assert status(await one.sip.transact("OPTIONS", one.sip.dialog())) == 200
         async with aiohttp.ClientSession() as client, client.get(f"{gateway.url}/healthz") as response:
             assert response.status == 200
-        # Those that never say anything whole are let go by us; the others when they go.
-        await until("HTTP's are let go", lambda: gateway.descriptors() - before < 75, within_s=20, every_s=0.5)
+        # Those that never say anything whole are let go, whether they end it themselves or not.
+        await until("they are let go", lambda: gateway.descriptors() - before < 5, within_s=25, every_s=0.5)
         for writer in writers:
             writer.close()
         await until("nothing of them is left", lambda: gateway.descriptors() <= before + 2, within_s=5)
