@@ -285,9 +285,15 @@ class SipSession(Session):
         self.notes = list(agreed.notes)
         for note in self.notes:
             self._report(note, known)
-        self.published, self.sinks = self._media.published, self._media.sinks
+        self.published = self._media.published
+        self._offer_sinks()
         self._settle_state()
         self.emit("media_changed", self)
+
+    def _offer_sinks(self) -> None:
+        """A caller is sent nothing before its ACK: until then it may have neither our answer nor the keys in it."""
+        if self._was_confirmed or not self.inbound:
+            self.sinks = self._media.sinks
 
     def _published(self) -> None:
         if not self.is_ending:
@@ -313,14 +319,12 @@ class SipSession(Session):
     def _confirmed(self) -> None:
         self._was_confirmed = True
         self._cancel("ring")
+        self._offer_sinks()
         if self.state in (State.NEW, State.RINGING):
             self.move(State.CONNECTING)
         self.move(State.ACTIVE)
         self._settle_state()
         self._media.expect()
-        if self.inbound:
-            # What was sent before the device had our answer it may have dropped, encrypted media for certain.
-            self._media.refresh_sources()
         self._watch_silence()
 
     # requests within the call
