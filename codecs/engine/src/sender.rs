@@ -323,6 +323,8 @@ impl Sender {
         self.pieces.clear();
         if self.packetizer.plan(unit, &self.config.codec.packing, &mut self.pieces).is_err() {
             self.stats.dropped_units += 1;
+            // What builds on it can't be decoded. A key frame isn't asked for in its place: it wouldn't be smaller.
+            (self.gated, self.wished) = (unit.codec.is_video(), unit.keyframe);
             return;
         }
         // the peer learns of a loss from the numbers; what starts decoding anew needs nothing from before

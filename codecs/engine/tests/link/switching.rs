@@ -302,6 +302,19 @@ fn a_mode_0_peer_gets_every_nal_unit_alone() {
 }
 
 #[test]
+fn what_builds_on_a_picture_too_large_for_mode_0_is_left_out_too() {
+    let mut world = World::new(11, Bad::delay(10));
+    film(&mut world, false, false, 0);
+    let mut camera = Camera::new(CAMERA, 0);
+    camera.bytes = 20_000; // a key frame has four times as much
+    film_pictures(&mut world, &mut camera, 10, |_, _| {});
+    assert!(world.peers[1].units.is_empty());
+    (camera.bytes, camera.wants_keyframe) = (10_000, true);
+    film_pictures(&mut world, &mut camera, 10, |_, _| {});
+    assert_eq!(check_pictures(&world, &camera), 10);
+}
+
+#[test]
 fn a_renegotiated_codec_keeps_ssrc_and_numbers() {
     let mut world = World::new(11, Bad::delay(10));
     world.tap = Some(vec![]);
