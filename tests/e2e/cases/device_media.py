@@ -33,6 +33,7 @@ class Camera:
 
     ``gop``: pictures from one IDR to the next unless asked. ``max_nal_bytes``: slices cut to that size, as devices in
     packetization-mode 0 do. ``in_band``: the NAL types of the parameter sets that are in the stream (7 SPS, 8 PPS).
+    ``noise``: grain in the lower half, for large key frames.
     """
 
     def __init__(
@@ -47,11 +48,15 @@ class Camera:
         max_nal_bytes: int = 0,
         in_band: frozenset[int] = frozenset({7, 8}),
         quality: int = 26,
+        noise: int = 0,
     ) -> None:
         self.who, self.width, self.height, self.fps, self.in_band = who, width, height, fps, in_band
         self.sets: dict[int, bytes] = {}
         self.keyframes = 0
         self._ground = background(width, height)
+        if noise:
+            grain = np.random.default_rng(who).integers(0, noise, (height // 2, width), np.uint8)
+            self._ground[height // 2 : height] = np.maximum(self._ground[height // 2 : height], 40) + grain
         self._number, self._wanted = 0, True
         self._context = av.CodecContext.create("libx264", "w")
         self._context.width, self._context.height, self._context.pix_fmt = width, height, "yuv420p"
@@ -127,18 +132,34 @@ class Ear:
         """Begin to look for gaps anew."""
         self.last, self.largest_gap_s = time.monotonic(), 0.0
 
-    def loudest(self, within_s: float = 0.6) -> float:
-        """Frequency in Hz of what came in the last ``within_s``; 0 for silence or too little of it."""
-        since = time.monotonic() - within_s
+    def loudest(self) -> float:
+        """Frequency in Hz of what came in the last 600 ms; 0 for silence or too little of it."""
+        spectrum = self._spectrum()
+        return float(np.argmax(spectrum[20:]) + 20) if spectrum.size else 0.0
+
+    def tones(self, known: set[int]) -> set[int]:
+        """Those of the known frequencies (Hz, 20 apart at least) that are in it."""
+        spectrum = self._spectrum()
+        if not spectrum.size:
+            return set()
+        return {hz for hz in known if spectrum[hz - 8 : hz + 9].max() > 0.2 * spectrum[20:].max()}
+
+    def _spectrum(self) -> "np.ndarray[Any, Any]":
+        """Of whole hertz; empty for silence or too little sound."""
+        since = time.monotonic() - 0.6
         payloads = [payload for at, payload in self._payloads if at >= since]
         if len(payloads) < 12:
-            return 0.0
+            return np.empty(0)
         context = av.CodecContext.create(ENCODERS[self.codec], "r")
+        rate = SAMPLE_HZ[self.codec]
         if self.codec != "OPUS":
-            context.sample_rate, context.layout = SAMPLE_HZ[self.codec], "mono"
+            context.sample_rate, context.layout = rate, "mono"
         decoded = [frame for payload in payloads for frame in context.decode(av.Packet(payload))]
         # the first frames of a fresh decoder swing in
-        return loudest(np.concatenate([_mono(frame) for frame in decoded[4:]]), SAMPLE_HZ[self.codec])
+        samples = np.concatenate([_mono(frame) for frame in decoded[4:]])
+        if float(np.sqrt(np.mean(samples**2))) < 0.01:
+            return np.empty(0)
+        return np.abs(np.fft.rfft(samples * np.hanning(samples.size), n=rate))
 
     def hears(self, hz: int) -> bool:
         return abs(self.loudest() - hz) < 12
@@ -149,14 +170,6 @@ def _mono(frame: Any) -> "np.ndarray[Any, Any]":
     scale = 1.0 if frame.format.name.startswith("flt") else 32767.0
     count = frame.layout.nb_channels
     return (samples.mean(axis=0) if frame.format.is_planar else samples.reshape(-1, count).mean(axis=1)) / scale
-
-
-def loudest(samples: "np.ndarray[Any, Any]", rate: int) -> float:
-    """The strongest frequency in Hz; 0 for silence."""
-    if samples.size < rate // 10 or float(np.sqrt(np.mean(samples**2))) < 0.01:
-        return 0.0
-    spectrum = np.abs(np.fft.rfft(samples * np.hanning(samples.size), n=rate))
-    return float(np.argmax(spectrum[20:]) + 20)
 
 
 @dataclass

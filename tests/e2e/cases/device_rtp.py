@@ -50,6 +50,7 @@ class Line:
         names: payload type -> codec of what may arrive.
         asked: (when, what) of feedback that came: pli, fir, nack.
         gaps: sequence numbers that are missing between packets that came.
+        awaits_keys: encryption was offered, and the answer isn't there yet.
         lose: how many of the next packets get lost on their way.
         heard_ssrc: whom the last packet came from.
         strays: packets whose payload type isn't agreed. undecrypted: that don't decrypt.
@@ -65,7 +66,7 @@ class Line:
         self.names: dict[int, str] = {}
         self.ssrc = random.getrandbits(31) + 1
         self.seq, self.ts = random.getrandbits(14), random.getrandbits(30)
-        self.sending = True
+        self.sending, self.awaits_keys = True, False
         self.lose = self.heard_ssrc = 0
         self.packets = self.strays = self.gaps = self.undecrypted = 0
         self.senders: set[tuple[str, int]] = set()
@@ -216,6 +217,8 @@ class Line:
                 self._media(data, source)
 
     def _media(self, data: bytes, source: tuple[str, int]) -> None:
+        if self.awaits_keys and self._in is None:
+            return  # RFC 4568 5.1.1: what comes before the answer with the key can't be used
         try:
             packet = self._in.unprotect(data) if self._in else data
         except SrtpError:

@@ -263,6 +263,7 @@ class RawDevice:
             line.on_asked = self._asked
             # RFC 3264 5.1: who offers takes media before the answer is there
             line.names = {pt: name for pt, name in block.names.items() if name != "TELEPHONE-EVENT"}
+            line.awaits_keys = bool(block.crypto())
         part = re.sub(r"^m=(\S+) \d+", rf"m=\1 {line.port}", part)
         part = re.sub(r"^c=.*$", f"c=IN IP4 {self.said}", part, flags=re.MULTILINE)
         if rtcp:
@@ -299,7 +300,7 @@ class RawDevice:
             if re.search(r"^a=rtcp-mux\r?$", answer.text, re.MULTILINE):
                 line.rtcp_peer = line.peer
             line.sending = answer.direction != "inactive"
-            keys = answer.crypto()
+            keys, line.awaits_keys = answer.crypto(), False
             if keys:
                 tag, (suite, key) = next(iter(keys.items()))
                 offered = (block if we_answered else mine).crypto()[tag][1]

@@ -1,6 +1,8 @@
 """A1: every device of the fixtures dials in and is dialled, with real media both ways through the running daemon."""
 
+import asyncio
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,3 +147,47 @@ async def test_a_device_that_nobody_has_seen_before(studio: RawDevice, device: C
     async with device("baresip", sdp, who=77, hz=500) as peer:
         await peer.call(ROOM)
         await check(peer, studio, Expected("PCMA", 1))
+
+
+async def test_all_in_one_room(gateway: Gateway, device: Callable[..., RawDevice]) -> None:
+    """Different modes, codecs and keys together: each sees one of the others and hears all of them but itself."""
+    names = ("polycom_group", "tandberg_e20", "cisco_webex", "cisco_cucm_immersive", "polycom_vsx7000", "baresip")
+    async with AsyncExitStack() as stack:
+        peers = [await stack.enter_async_context(set_up(device, name)) for name in names]
+        for peer in peers:
+            await peer.call("conference")
+        whose = {peer.who for peer in peers if peer.has_video}
+        for peer in peers:
+            if peer.has_video:
+                await until(
+                    f"{peer.name} sees another",
+                    lambda peer=peer: peer.video.screen.who in whose - {peer.who},
+                    5,
+                    0.05,
+                )
+        tones = {peer.hz for peer in peers}
+        for peer in peers:
+            await until(
+                f"{peer.name} hears the others", lambda peer=peer: peer.audio.ear.tones(tones) == tones - {peer.hz}, 5
+            )
+        await asyncio.sleep(1)
+        assert [peer.video.screen.broken for peer in peers if peer.has_video] == [0] * len(whose)
+        notes = {one["name"]: one["notes"] for one in await gateway.sessions()}
+        assert [name for name in names if notes[name]] == ["polycom_vsx7000"]
+
+
+async def test_a_device_whose_media_restarts(studio: RawDevice, device: Callable[..., RawDevice]) -> None:
+    """In mid-call another SSRC, other numbers and another clock: the studio sees and hears on, without an error."""
+    async with set_up(device, "tandberg_c20") as peer:
+        await peer.call(ROOM)
+        await check(peer, studio, CASES["tandberg_c20"])
+        gaps = studio.video.gaps, studio.audio.gaps
+        for line in (peer.video, peer.audio):
+            line.fresh_ssrc()
+            line.seq, line.ts = line.seq + 20_000 & 0xFFFF, line.ts + 2**31 & 0xFFFFFFFF
+        peer.show(**peer.camera)
+        peer.audio.start(peer.hz)
+        await asyncio.sleep(0.5)
+        await check(peer, studio, CASES["tandberg_c20"])
+        # a number left out says to a decoder of sound that something is missing
+        assert (studio.video.gaps, studio.audio.gaps) in (gaps, (gaps[0], gaps[1] + 1))

@@ -1,5 +1,6 @@
 """A2, A3, A5: packetization modes, profiles and parameter sets: whatever one side sends, the other decodes."""
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -7,7 +8,7 @@ from raw_device import RawDevice, room_system
 from running_gateway import Gateway
 from sprop import with_sprop
 from waiting import until
-from whep_viewer import viewer
+from whep_viewer import guest, viewer
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.e2e, pytest.mark.timeout(60)]
 
@@ -83,6 +84,22 @@ async def test_profiles_reach_a_browser(gateway: Gateway, device: Make, profile:
             await until("the browser sees it", lambda: browser.screen.who == 3, 6, 0.05)
             frames = browser.screen.frames
             await until("it goes on", lambda: browser.screen.frames > frames + 8, 3)
+
+
+@pytest.mark.parametrize("mode", [0, 1])
+async def test_a_browsers_picture_reaches_a_device(gateway: Gateway, device: Make, mode: int) -> None:
+    """WHIP in, as aiortc's encoder makes it; sound is encoded anew from Opus to G.722."""
+    async with device("one", room_system(modes=(mode,)), who=3, hz=500) as one:
+        await one.call("surgery")
+        async with guest(gateway, "surgery"):
+            screen = one.video.screen
+            await until("the device sees the browser", lambda: screen.frames > 20, 8, 0.05)
+            await until("and hears it", lambda: one.audio.ear.hears(440), 5)
+            assert one.audio.codec == "G722"
+            assert (screen.width, screen.height, screen.broken) == (320, 240, 0)
+            kinds = one.video.depacketizer.kinds
+            assert not kinds & {24, 28} if mode == 0 else kinds & {24, 28}
+    await one.gone()
 
 
 GOOD = "profile-level-id=42801f;packetization-mode=1;max-mbps=108000;max-fs=3600"
@@ -161,3 +178,20 @@ async def test_parameter_sets_change_in_a_new_description(studio: RawDevice, dev
         await until("the new size", lambda: studio.video.screen.width == 640, 1.0, 0.02)
         await sees(studio, one)
     await one.gone()
+
+
+async def test_a_picture_that_no_packet_holds(device: Make) -> None:
+    """Mode 0 has no fragments: above 64 kB a picture is left out, with all that builds on it; a smaller one goes on."""
+    huge = {"width": 1280, "height": 720, "fps": 5, "quality": 10, "noise": 90, "max_nal_bytes": 0}
+    async with (
+        device("one", who=8, camera=huge) as one,
+        device("other", room_system(modes=(0,)), who=9) as other,
+    ):
+        await one.call(ROOM)
+        await other.call(ROOM)
+        await until("the other way", lambda: one.video.screen.who == 9, 3, 0.02)
+        await asyncio.sleep(1)
+        assert other.video.packets == 0
+        one.show()
+        await sees(other, one)
+        assert other.video.screen.broken == 0

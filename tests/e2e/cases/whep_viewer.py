@@ -1,4 +1,4 @@
-"""A browser's side as far as media goes: unmodified aiortc plays a stream over WHEP and decodes it."""
+"""A browser's side as far as media goes: unmodified aiortc plays a stream over WHEP, or publishes over WHIP."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -46,3 +46,12 @@ async def viewer(gateway: Gateway, stream: str) -> AsyncIterator[Viewer]:
         finally:
             for task in tasks:
                 task.cancel()
+
+
+@asynccontextmanager
+async def guest(gateway: Gateway, room: str) -> AsyncIterator[StockClient]:
+    """Publishes a moving picture and a tone of 440 Hz into ``room`` while the block runs."""
+    async with aiohttp.ClientSession(gateway.url) as http, stock(http) as client:  # type: ignore[arg-type]
+        await client.publish(f"/rooms/{room}/whip?name=guest")
+        yield client
+        await client.delete()
