@@ -1,4 +1,4 @@
-"""Setting up calls: INVITE to 200 at a leisurely rate, and the rate that is sustained, made by sipp."""
+"""Setting up calls: INVITE to 200 of one call after the other, and the rate that is sustained, made by sipp."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import asyncio
 import os
 import re
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.figures import Result, Samples, at_least, at_most
 from tests.bench.programs import BUILD, running
-from tests.bench.running_daemon import PEER_PORT, SIP_PORT, Gateway, daemon
+from tests.bench.running_daemon import PEER_PORT, SIP_PORT, Gateway, RawPeer, daemon, description, status
 
 # Each device is in a call for half a second; the next one with its name comes two seconds after the last at 100/s.
 DEVICES = 400
-LEISURELY_PER_S, LEISURELY_CALLS = 10, 200
+LEISURELY_CALLS, LEISURELY_PAUSE_S = 200, 0.05
 SUSTAINED_S = 10
 RATES_PER_S = (100, 150, 200, 300)
 BARE_PORT = 62405
@@ -28,7 +29,7 @@ class Run:
     """What sipp says of one run.
 
     Attributes:
-        setup_ms: INVITE to 200 of each call, sorted.
+        setup_ms: INVITE to 200 of each call, sorted; sipp counts in whole milliseconds.
         per_s: calls made a second of the time that it took to make them.
         problem: why it doesn't count; empty: all calls succeeded and none was retransmitted.
     """
@@ -38,7 +39,7 @@ class Run:
     problem: str
 
     def quantile(self, part: float) -> float:
-        return self.setup_ms[min(len(self.setup_ms) - 1, int(part * len(self.setup_ms)))]
+        return _quantile(self.setup_ms, part)
 
 
 def call(port: int, rate: int, count: int) -> Run:
@@ -127,15 +128,15 @@ async def _with_gateway(name: str, work: Callable[[], Run]) -> Run:
 def measure_setup(rounds: int) -> Result:
     samples = Samples()
     for number in range(rounds):
-        ours = asyncio.run(_with_gateway("setup", lambda: call(SIP_PORT, LEISURELY_PER_S, LEISURELY_CALLS)))
-        with running(_bare(), log="sipp-callee"):
-            bare = call(BARE_PORT, LEISURELY_PER_S, LEISURELY_CALLS)
-        problem = ours.problem or bare.problem
-        if problem:
-            samples.reject(f"round {number}: {problem}")
+        try:
+            ours = asyncio.run(_setups_of_gateway())
+            with running(_bare(), log="sipp-callee"):
+                bare = asyncio.run(_setups(BARE_PORT))
+        except (TimeoutError, RuntimeError) as exc:
+            samples.reject(f"round {number}: {exc!r}")
             continue
-        for name, run in (("ours", ours), ("bare", bare)):
-            samples.add(**{f"{name}_p50": run.quantile(0.5), f"{name}_p99": run.quantile(0.99)})
+        for name, times in (("ours", ours), ("bare", bare)):
+            samples.add(**{f"{name}_p50": _quantile(times, 0.5), f"{name}_p99": _quantile(times, 0.99)})
     return Result(
         "call_setup_ms",
         samples.figures(
@@ -145,8 +146,36 @@ def measure_setup(rounds: int) -> Result:
             ("bare_p50", "sipp that answers at once, p50", "ms", None),
         ),
         samples.rejected,
-        {"calls": LEISURELY_CALLS, "per_s": LEISURELY_PER_S, "clock": "sipp's, whole milliseconds"},
+        {"calls": LEISURELY_CALLS, "pause_s": LEISURELY_PAUSE_S, "devices": DEVICES},
     )
+
+
+async def _setups_of_gateway() -> list[float]:
+    async with _gateway("setup"):
+        return await _setups(SIP_PORT)
+
+
+async def _setups(port: int) -> list[float]:
+    """Milliseconds from INVITE to 200 of calls one after the other, sorted. Raises TimeoutError, RuntimeError."""
+    times = []
+    peer = await RawPeer(PEER_PORT, port).open()
+    try:
+        for number in range(LEISURELY_CALLS):
+            peer.user = f"or{number % DEVICES}"
+            await asyncio.sleep(LEISURELY_PAUSE_S)
+            began = time.perf_counter()
+            dialog, accepted = await peer.invite(description(video_pt="96"))
+            times.append((time.perf_counter() - began) * 1000)
+            if status(accepted) != 200:
+                raise RuntimeError(f"call {number} was answered with {accepted.splitlines()[0]}")
+            await peer.transact("BYE", dialog)
+    finally:
+        peer.close()
+    return sorted(times)
+
+
+def _quantile(times: list[float], part: float) -> float:
+    return times[min(len(times) - 1, int(part * len(times)))]
 
 
 def _bare() -> list[str]:

@@ -123,7 +123,7 @@ def rtp_header(pt: int, seq: int, timestamp: int, ssrc: int, *, marker: bool) ->
 
 @dataclass(frozen=True, slots=True)
 class Camera:
-    """H.264 as a device sends it: one slice a picture, in FU-A fragments of one size, a key frame at first and every two
+    """H.264 as a device sends it: one slice a picture, in FU-A fragments of one size, a key frame at first and every 2
     seconds. Cameras aren't in step: ``place`` of 0..1 says where in its two seconds one begins.
 
     Attributes:
