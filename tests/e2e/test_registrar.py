@@ -1,6 +1,8 @@
 """Registering both ways with the daemon: at Kamailio, as a hospital's PBX, and baresip at us."""
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -38,12 +40,13 @@ async def kamailio(folder: Path, port: int, device: int) -> AsyncIterator[None]:
     command = ["kamailio", "-DD", "-E", "-f", str(folder / "kamailio.cfg"), "-Y", str(folder), "-m", "16", "-M", "4"]
     with (folder / "log").open("ab") as log:
         process = await asyncio.create_subprocess_exec(
-            *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log
+            *command, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
         )
         try:
             yield
         finally:
-            process.terminate()
+            # With its children at once: its own way out sometimes waits a minute for one of them.
+            os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
 
 
