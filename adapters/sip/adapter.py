@@ -49,8 +49,10 @@ RESOLVE_WITHIN_S = 5.0
 RESOLVE_EVERY_S = 300.0
 # A little of the time to stop is kept for the registrars.
 UNREGISTER_WITHIN_S = 0.7
-# pjsip keeps a call that its peer neither confirms nor ends for half a minute; one device must not fill its table.
-CALLS_A_DEVICE = 8
+# pjsip keeps the place of a call that we ended until the peer has confirmed that, or half a minute; one device that
+# calls again and again must not fill its table.
+REPLACED_A_DEVICE = 8
+REPLACED_WINDOW_S = 32.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ class SipAdapter:
         self._sessions: dict[str, SipSession] = {}
         self._registrations: list[Registration] = []
         self._caller: Caller | None = None
+        # When calls of each device were replaced by newer ones.
+        self._replaced: dict[str, list[float]] = {}
         self._refusals, self._turned_away = Throttle(), Throttle()
         self._resolving: asyncio.Task[None] | None = None
         self._is_stopping = False
@@ -237,13 +241,19 @@ class SipAdapter:
     def _replace(self, device: str) -> None:
         """A device that calls while we think that it is in a call was restarted, or wants to begin anew.
 
-        Raises Refused when too many of its calls still wait for a word of it.
+        Raises Refused when it does that again and again.
         """
-        if self._calls.of(device) >= CALLS_A_DEVICE:
-            raise Refused(CloseReason.BUSY, f"{device} calls again and again and confirms nothing")
+        now_s = self._now_s()
+        past = [at_s for at_s in self._replaced.pop(device, ()) if now_s - at_s < REPLACED_WINDOW_S]
         for session in list(self._sessions.values()):
             if session.device == device:
+                if len(past) >= REPLACED_A_DEVICE:
+                    self._replaced[device] = past
+                    raise Refused(CloseReason.BUSY, f"{device} calls again and again: it has a call already")
+                past.append(now_s)
                 session.replace("the device called again")
+        if past:
+            self._replaced[device] = past
 
     def _registration_of(self, message: Message, host: str) -> Registration | None:
         """The registration that a call came to: from its registrar, for the user that we registered."""

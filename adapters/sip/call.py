@@ -39,12 +39,7 @@ _PHASES = {
 
 
 class CallOwner(Protocol):
-    """What a call tells its session.
-
-    Attributes: ``device``: whose call it is, None for nobody's that is configured.
-    """
-
-    device: str | None
+    """What a call tells its session."""
 
     def describe(self, remote: str | None, draft: str) -> str:
         """Our description: the answer to ``remote``, or with None an offer. Must not raise; ``draft`` is pjsua2's."""
@@ -101,10 +96,6 @@ class Calls:
         call.inner = None
         self._alive.discard(call)
 
-    def of(self, device: str) -> int:
-        """How many are a device's, those included that we have ended and it hasn't confirmed."""
-        return sum(call.owner.device == device for call in self._alive)
-
     def __len__(self) -> int:
         return len(self._alive)
 
@@ -114,7 +105,7 @@ class Call:
 
     def __init__(self, calls: Calls, account: Any, owner: CallOwner, call_id: int | None = None) -> None:
         """``call_id``: pjsua2's number of an incoming call."""
-        self._calls, self.owner = calls, owner
+        self._calls = calls
         self.inner: Any = _Inner(self, account, owner, pj.PJSUA_INVALID_ID if call_id is None else call_id)
         self.is_over = False
         calls.add(self)

@@ -18,8 +18,6 @@ log = structlog.get_logger(__name__)
 class _Nobody:
     """Implements ``call.CallOwner`` for nobody."""
 
-    device: str | None = None
-
     def describe(self, remote: str | None, draft: str) -> str:
         return draft
 
