@@ -7,8 +7,8 @@ use crate::unit::Ns;
 
 /// Parameter sets that may wait for the picture after them; more are dropped.
 const MAX_CARRIED: usize = 32;
-/// A buffer that a key frame made larger than this is given back after a small picture.
-const KEPT_BUFFER_BYTES: usize = 64 << 10;
+/// Room beyond the last picture's size when the next one begins, so that it seldom has to move while it grows.
+const HEADROOM_BYTES: usize = 512;
 
 /// See `payload::Depacketizer`.
 ///
@@ -23,8 +23,11 @@ pub struct Depacketizer {
     /// Of the picture that is open.
     timestamp: Option<i64>,
     arrival: Ns,
+    /// Becomes the unit's as it is: copying a picture would cost more than encrypting it, because it is in no cache.
     payload: Vec<u8>,
     nals: Vec<(u32, u32)>,
+    /// Of the picture before, all of it.
+    last_bytes: usize,
     /// A NAL unit in fragments is open: `payload` has its length (still 0) from here on.
     fragment: Option<usize>,
     /// The open picture was dropped; the rest of it is passed over.
@@ -45,6 +48,7 @@ impl Default for Depacketizer {
             arrival: 0,
             payload: Vec::new(),
             nals: Vec::new(),
+            last_bytes: 0,
             fragment: None,
             dropping: false,
             after_gap: true,
@@ -129,6 +133,9 @@ impl Depacketizer {
     /// One RTP payload (RFC 6184 5.4).
     fn take(&mut self, payload: &[u8]) -> Result<(), PayloadError> {
         let (&first, rest) = payload.split_first().ok_or(PayloadError::Empty)?;
+        if self.payload.capacity() == 0 {
+            self.payload.reserve_exact((self.last_bytes + self.last_bytes / 8).max(payload.len()) + HEADROOM_BYTES);
+        }
         match first & 0x1F {
             1..STAP_A => self.take_nal(payload),
             STAP_A => self.take_aggregate(rest),
@@ -257,7 +264,8 @@ impl Depacketizer {
         self.close_fragment();
         let timestamp = self.timestamp.take();
         if let Some(timestamp) = timestamp.filter(|_| !self.dropping) {
-            out.push(Finished::Frame(self.frame(timestamp)));
+            let frame = self.frame(timestamp);
+            out.push(Finished::Frame(frame));
             self.contiguous = true;
         }
         self.dropping = false;
@@ -265,15 +273,16 @@ impl Depacketizer {
         self.clear();
     }
 
-    fn frame(&self, timestamp: i64) -> Frame {
+    fn frame(&mut self, timestamp: i64) -> Frame {
         let summary = Summary::of(self.units());
+        self.last_bytes = self.payload.len();
         let sps = self.units().find(|nal| nal_type(nal) == SPS).and_then(|nal| Sps::parse(nal).ok());
         Frame {
             timestamp,
             keyframe: summary.keyframe(),
             contiguous: self.contiguous,
             arrival: self.arrival,
-            payload: self.payload.as_slice().into(),
+            payload: std::mem::take(&mut self.payload).into_boxed_slice(),
             nals: self.nals.as_slice().into(),
             size: sps.map(|sps| (sps.width, sps.height)),
             duration: 0,
@@ -285,12 +294,8 @@ impl Depacketizer {
     }
 
     fn clear(&mut self) {
-        let used = self.payload.len();
         self.payload.clear();
         self.nals.clear();
         self.fragment = None;
-        if self.payload.capacity() > KEPT_BUFFER_BYTES.max(8 * used) {
-            self.payload.shrink_to(KEPT_BUFFER_BYTES);
-        }
     }
 }
