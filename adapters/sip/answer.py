@@ -71,8 +71,9 @@ def make_answer(
             )
         )
     lines = tuple(accepted[index].line for index in sorted(accepted))
-    legs = [key for key in ((Kind.AUDIO, Role.MAIN), (Kind.VIDEO, Role.MAIN)) if local.line(*key) is not None]
-    notes, warnings = report.finish(legs, ((line.kind, line.role) for line in lines), "offers")
+    # A line that isn't offered has no leg of ours, and is missed by people all the same.
+    missed = ((Kind.AUDIO, Role.MAIN), (Kind.VIDEO, Role.MAIN))
+    notes, warnings = report.finish(missed, ((line.kind, line.role) for line in lines), "offers")
     text, version = write(media, local, previous)
     return Agreed(text, lines, notes, warnings, version, tuple(slots))
 
