@@ -40,14 +40,17 @@ async def test_picture_comes_and_goes_and_sound_never_drops(studio: RawDevice, d
     gone = re.sub(r"m=video \d+", "m=video 0", full)
     async with device("one", room_system(video=False), who=1, hz=500) as one:
         await one.call(ROOM)
+        assert await one.notes() == {"no_video_line": "no picture: the device offers no video"}
         await sound_both_ways(one, studio)
         one.audio.ear.watch()
         studio.audio.ear.watch()
         await one.reoffer(sdp=full)
         one.show()
         await picture_both_ways(one, studio)
+        assert await one.notes() == {}
         await one.reoffer(sdp=gone)
         assert not one.has_video
+        assert list(await one.notes()) == ["video_off"]
         one.video.stop()
         await asyncio.sleep(0.3)
         count = one.video.packets
