@@ -101,7 +101,11 @@ def _broken(peer: RawPeer) -> Iterator[tuple[str, str, frozenset[int]]]:
     yield "novelsc", base(peer, "novelsc", "OPTIONS", uri="soap.beep://192.0.2.103:3002"), frozenset()
     yield "bext01", base(peer, "bext01", Require="nothingSupportsThis, nothingSupportsThisEither"), REFUSED
     yield "invut", base(peer, "invut", Content_Type="application/unknownformat", content="<audio>"), REFUSED
-    yield "regaut01", base(peer, "regaut01", "REGISTER", Authorization="NoOneKnowsThisScheme opaque-data=here"), frozenset()
+    yield (
+        "regaut01",
+        base(peer, "regaut01", "REGISTER", Authorization="NoOneKnowsThisScheme opaque-data=here"),
+        frozenset(),
+    )
     yield "multi01", base(peer, "multi01").replace("CSeq: 1", "CSeq: 5 INVITE\r\nCSeq: 1"), frozenset()
     yield (
         "mcl01",
