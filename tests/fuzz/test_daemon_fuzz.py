@@ -203,6 +203,7 @@ async def answers(peer: RawPeer, case: int) -> None:
 async def test_sip(tmp_path: Path) -> None:
     async with healthy_call(tmp_path) as (gateway, peer):
         recorder = Recorder(peer.port, peer.gateway, user=peer.user)
+        registrant = await RawPeer(free_port(), peer.gateway).open()
         end = time.monotonic() + SECONDS
         case, calls = FIRST, 0
         numbers = itertools.cycle(range(DEVICES))
@@ -217,7 +218,9 @@ async def test_sip(tmp_path: Path) -> None:
             recorder.user = peer.user if within else f"fuzzer-{rng.randrange(DEVICES)}"
             if within is not None:
                 within.cseq += 1
-            peer.send(mutated(sip_message(recorder, within, rng), rng))
+            message = sip_message(recorder, within, rng)
+            # Who registers owns the address that it comes from, and that must not be all the fuzzer's devices'.
+            (registrant if message.startswith(b"REGISTER") else peer).send(mutated(message, rng))
             case += 1
             if case % 10 == 0:
                 await asyncio.sleep(0.005)
@@ -226,6 +229,7 @@ async def test_sip(tmp_path: Path) -> None:
                 assert gateway.process.returncode is None
         assert calls > 1
         assert case - FIRST > 100 * SECONDS, "fewer cases than that find nothing"
+        registrant.close()
         for session in await gateway.sessions():
             if str(session["device"]).startswith("fuzzer"):
                 await gateway.api("DELETE", f"/sessions/{session['id']}")
