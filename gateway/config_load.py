@@ -10,6 +10,7 @@ import difflib
 import ipaddress
 import os
 import re
+import secrets
 import tomllib
 import typing
 from collections.abc import Iterator, Mapping
@@ -41,14 +42,45 @@ class ConfigError(LocalError):
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A checked configuration and where it came from."""
+    """A checked configuration and where it came from.
+
+    Attributes:
+        locked: a secret that can't be read is replaced by one that nobody can guess, so that its owner is locked out
+            and the rest runs.
+    """
 
     config: Config
     folder: Path
     path: str
+    locked: bool = False
 
     def secret(self, reference: str) -> str:
-        """The secret behind a ``*_file`` value. Raises LocalError with what to do."""
+        """The secret behind a ``*_file`` value. Raises LocalError with what to do, unless ``locked``."""
+        try:
+            return self._read(reference)
+        except LocalError:
+            if self.locked:
+                return secrets.token_urlsafe(32)
+            raise
+
+    def unreadable_secrets(self) -> list[str]:
+        """A sentence for every key that refers to a secret which can't be read."""
+        config = self.config
+        references = {
+            **{f"devices.{device.name}.password_file": device.password_file for device in config.devices},
+            **{f"devices.{device.name}.key_file": device.key_file for device in config.devices},
+            **{f"tokens.{token.name}.secret_file": token.secret_file for token in config.tokens},
+            **{f"registrars.{entry.uri}.password_file": entry.password_file for entry in config.registrars},
+        }
+        problems = []
+        for place, reference in references.items():
+            try:
+                _ = reference and self._read(reference)
+            except LocalError as exc:
+                problems.append(f"{place}: {exc}")
+        return problems
+
+    def _read(self, reference: str) -> str:
         path = secret_path(reference, self.folder)
         try:
             with path.open("rb") as file:

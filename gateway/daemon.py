@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 import os
 import platform
@@ -50,6 +51,9 @@ class Daemon:
     """The whole gateway in one process. ``run`` does everything; tests may ``start`` and ``stop`` it themselves."""
 
     def __init__(self, loaded: Loaded) -> None:
+        for problem in loaded.unreadable_secrets():
+            log.error(events.SECRET_MISSED, problem=f"{problem}; its owner is locked out")
+        loaded = dataclasses.replace(loaded, locked=True)
         self.loaded = loaded
         self.config: Config = loaded.config
         self.ready = False
@@ -133,6 +137,8 @@ class Daemon:
         Returns sections that changed but need a restart. Raises ConfigError; then everything stays as it was.
         """
         loaded = load(self.loaded.folder / os.path.basename(self.loaded.path))
+        if problems := loaded.unreadable_secrets():
+            raise ConfigError(loaded.path, problems)
         new = loaded.config
         needs_restart = [
             name

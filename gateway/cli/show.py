@@ -9,29 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from orbridge.codecs.errors import LocalError
-from orbridge.gateway.config_load import Loaded
-
 GOOD, POOR, BAD = "green", "yellow", "red"
-
-
-def unreadable_secrets(loaded: Loaded) -> list[str]:
-    """A sentence for every secret that a key refers to and that can't be read."""
-    references = {
-        **{f"devices.{device.name}.password_file": device.password_file for device in loaded.config.devices},
-        **{f"devices.{device.name}.key_file": device.key_file for device in loaded.config.devices},
-        **{f"tokens.{token.name}.secret_file": token.secret_file for token in loaded.config.tokens},
-        **{f"registrars.{entry.uri}.password_file": entry.password_file for entry in loaded.config.registrars},
-    }
-    problems = []
-    for place, reference in references.items():
-        if not reference:
-            continue
-        try:
-            loaded.secret(reference)
-        except LocalError as exc:
-            problems.append(f"{place}: {exc}")
-    return problems
 
 
 def duration(seconds: float) -> str:

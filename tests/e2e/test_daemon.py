@@ -8,6 +8,7 @@ import socket
 import sys
 from pathlib import Path
 
+import aiohttp
 import pytest
 from peer_baresip import Baresip
 from running_gateway import Gateway
@@ -200,3 +201,16 @@ async def test_start_is_quick_and_an_idle_daemon_is_quiet(tmp_path: Path) -> Non
 def cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / 100
+
+
+async def test_the_file_of_the_documentation_runs_though_its_secrets_are_not_there(tmp_path: Path) -> None:
+    gateway = Gateway(tmp_path / "gateway", more='[[tokens]]\nname = "dr-li"\nsecret_file = "keys/dr-li"\n')
+    gateway.write()
+    status, _, err = await orbridge("check-config", str(gateway.config))
+    assert status == 0
+    assert "tokens.dr-li.secret_file: secret keys/dr-li can't be read" in err
+    async with gateway, aiohttp.ClientSession() as client:
+        assert "its owner is locked out" in gateway.log_lines("secret.missed")[0]["problem"]
+        for token in ("", "?token=", "?token=guess"):
+            async with client.get(f"{gateway.url}/api/v1/rooms{token}") as response:
+                assert response.status == 401

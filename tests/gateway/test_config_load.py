@@ -1,5 +1,6 @@
 """The configuration file: what is accepted, and that every refusal says what is wrong, where, and what to do."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,16 @@ def test_secrets_are_read_relative_to_the_file(tmp_path: Path) -> None:
         loaded.secret("keys/nobody")
     with pytest.raises(LocalError, match="is empty"):
         loaded.secret("empty")
+
+
+def test_a_missing_secret_locks_its_owner_out_and_is_said(tmp_path: Path) -> None:
+    (tmp_path / "orbridge.toml").write_text(CONTRACT)
+    loaded = load(tmp_path / "orbridge.toml", {})
+    said = loaded.unreadable_secrets()
+    assert [problem.split(":")[0] for problem in said] == ["devices.endoscope-1.key_file", "tokens.dr-li.secret_file"]
+    locked = dataclasses.replace(loaded, locked=True)
+    assert len(locked.secret("keys/dr-li")) > 32
+    assert locked.secret("keys/dr-li") != locked.secret("keys/dr-li")
 
 
 def test_a_systemd_credential(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
