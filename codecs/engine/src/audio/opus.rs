@@ -1,7 +1,7 @@
 //! Opus (RFC 6716) through the system's libopus: mono, 48 kHz.
 //!
 //! The states are plain memory without inner pointers: libopus documents that copying the bytes copies the state, which
-//! is what `Encoder::clone` does. Safe wrappers on crates.io can't copy, and bring a libopus of their own.
+//! is what `Encoder::clone` does. Published safe wrappers can't copy, and bring a libopus of their own.
 
 use opusic_sys as sys;
 use std::ffi::CStr;
