@@ -174,6 +174,14 @@ class Session(EventEmitter):
         """End it towards the peer in its protocol's way, bounded in time, and free everything. Idempotent."""
         raise NotImplementedError
 
+    def hold(self) -> None:
+        """Take nothing from the peer for a while and tell it so. Raises LocalError where the protocol has no hold."""
+        raise LocalError(f"{self.id} can't be put on hold: only calls can")
+
+    def resume(self) -> None:
+        """End our hold. Raises LocalError as ``hold``."""
+        raise LocalError(f"{self.id} can't be on hold: only calls can")
+
     def want_keyframe(self, track_id: int, attempt: int) -> None:
         """A key frame of one of our published tracks is wanted and RTCP alone may not do (SIP INFO goes here)."""
 

@@ -69,6 +69,8 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("GET", "/sessions", "sessions", "operate", "Calls and browsers' connections.", list[SessionState]),
     Operation("GET", "/sessions/{session}", "session", "operate", "One session with its counters.", SessionDetail),
     Operation("DELETE", "/sessions/{session}", "hangup", "operate", "End a session.", status=204),
+    Operation("PUT", "/sessions/{session}/hold", "hold", "operate", "Put a call on hold from our side.", status=204),
+    Operation("DELETE", "/sessions/{session}/hold", "resume", "operate", "End our hold of a call.", status=204),
     Operation(
         "POST",
         "/calls",
@@ -148,6 +150,23 @@ class Api:
         session = self._session(request)
         if not await self._gateway.hangup(session.id):
             raise no_session(session.id)
+        return web.Response(status=204)
+
+    async def hold(self, request: web.Request) -> web.Response:
+        return self._held(request, on=True)
+
+    async def resume(self, request: web.Request) -> web.Response:
+        return self._held(request, on=False)
+
+    def _held(self, request: web.Request, *, on: bool) -> web.Response:
+        session = self._session(request)
+        try:
+            if on:
+                session.hold()
+            else:
+                session.resume()
+        except LocalError as exc:
+            raise problem(409, "no_hold", str(exc), f"see {PREFIX}/sessions for the calls (adapter sip)") from exc
         return web.Response(status=204)
 
     async def call(self, request: web.Request) -> web.Response:

@@ -214,3 +214,33 @@ async def test_the_file_of_the_documentation_runs_though_its_secrets_are_not_the
         for token in ("", "?token=", "?token=guess"):
             async with client.get(f"{gateway.url}/api/v1/rooms{token}") as response:
                 assert response.status == 401
+
+
+async def test_hold_from_our_side_and_back_within_a_second(tmp_path: Path) -> None:
+    async with Baresip(tmp_path / "or-3", user="or3") as device:
+        gateway = Gateway(tmp_path / "gateway")
+        gateway.device("or-3", device.uri, "or-3")
+        async with gateway:
+            await device.dial(gateway.uri("or-3"))
+            await device.event("CALL_ESTABLISHED")
+            (session,) = await gateway.sessions()
+
+            async def packets() -> list[int]:
+                """Received of each line so far."""
+                legs = (await gateway.api("GET", f"/sessions/{session['id']}"))["stats"]["legs"]
+                return [receiver["packets"] for leg in legs for receiver in leg["receivers"]]
+
+            async def in_state(state: str) -> bool:
+                return [found["state"] for found in await gateway.sessions()] == [state]
+
+            async def more_than(before: list[int]) -> bool:
+                return all(now > then for now, then in zip(await packets(), before, strict=True))
+
+            await until("sound and picture arrive", lambda: more_than([0, 0]))
+            await gateway.api("PUT", f"/sessions/{session['id']}/hold")
+            await until("the call is on hold", lambda: in_state("held"))
+            await asyncio.sleep(2)
+            before = await packets()
+            await gateway.api("DELETE", f"/sessions/{session['id']}/hold")
+            await until("both arrive again", lambda: more_than(before), within_s=1.0, every_s=0.05)
+            assert await in_state("active")
