@@ -69,7 +69,7 @@ impl Worker {
     fn work(&mut self) {
         let shared = self.shared.clone();
         let mut ready = vec![libc::epoll_event { events: 0, u64: 0 }; READY];
-        let mut ration = Ration::default();
+        let mut ration = Ration::new();
         loop {
             let pause = ration.pause(poll::now());
             if pause > 0 {
@@ -85,7 +85,7 @@ impl Worker {
                 }
             };
             let woken = poll::now();
-            ration.spend(woken);
+            ration.spend(woken, shared.counters.packets_in.load(Relaxed));
             shared.counters.wakeups.fetch_add(1, Relaxed);
             for event in &ready[..count] {
                 if event.u64 == WAKE {
