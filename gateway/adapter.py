@@ -39,6 +39,11 @@ class Admission:
     device: Device | None = None
 
 
+def nobody(_secret: str, _remote: str, right: str, _room: str | None) -> str:
+    """Who has no tokens to look at refuses everybody."""
+    raise Refused(CloseReason.REFUSED, f"nobody has the right to {right} here")
+
+
 class Router(Protocol):
     """What an adapter may ask of the routing core (``gateway/routing.py``, ``gateway/bridge.py``)."""
 
@@ -86,6 +91,9 @@ class Context:
     secret: Callable[[str], str]
     # (request, one of view/publish/operate/admin, room or None) -> the token's name; raises HTTPUnauthorized/Forbidden
     authorise: Callable[[web.Request, str, str | None], str]
+    # The same for protocols without HTTP: (secret, the peer's address, right, room or None) -> the token's name; wrong
+    # ones are counted against the address, and too many end in a pause. Raises Refused.
+    authorise_secret: Callable[[str, str, str, str | None], str] = nobody
 
 
 class Adapter(Protocol):

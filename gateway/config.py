@@ -41,9 +41,14 @@ class Sip(Section, frozen=True):
 
 
 class Rtmp(Section, frozen=True):
-    """RTMP listener; empty: off."""
+    """RTMP and RTMPS listeners; empty: off."""
 
     listen: str = ""
+    tls_listen: str = ""
+    tls_certificate: str = ""
+    tls_key: str = ""
+    second_publisher: Literal["refuse", "take_over"] = "refuse"
+    max_connections: int = 200
 
 
 class IceServer(Section, frozen=True):
@@ -61,6 +66,7 @@ class Media(Section, frozen=True):
     hosts: list[str] = []
     udp_ports: str = "20000-29999"
     max_video_kbps: int = 4000
+    max_video_transcodes: int = 2
     silence_timeout_s: int = 30
     ice_servers: list[IceServer] = []
     dscp_audio: int = 46
@@ -118,6 +124,17 @@ class Room(Section, frozen=True):
     backend: str = "embedded"
     title: str = ""
     max_participants: int = 16
+    address: str = ""
+    key_file: str = ""
+
+
+class Push(Section, frozen=True):
+    """A stream of the bus (``or-3/endoscope-1/main``) that is sent on to an RTMP server while it is published."""
+
+    name: str
+    stream: str
+    address: str
+    key_file: str = ""
 
 
 class Token(Section, frozen=True):
@@ -142,3 +159,4 @@ class Config(Section, frozen=True):
     devices: list[Device] = []
     rooms: list[Room] = []
     tokens: list[Token] = []
+    pushes: list[Push] = []

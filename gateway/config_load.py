@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -25,7 +26,7 @@ from orbridge.gateway.config import Config
 
 ENVIRONMENT_PREFIX = "ORBRIDGE__"
 SECRET_LIMIT_BYTES = 65536
-BACKENDS = frozenset({"embedded"})
+BACKENDS = frozenset({"embedded", "rtmp"})
 KNOWN_AUDIO = frozenset({"OPUS", "G722", "PCMA", "PCMU"})
 
 
@@ -69,6 +70,8 @@ class Loaded:
         references = {
             **{f"devices.{device.name}.password_file": device.password_file for device in config.devices},
             **{f"devices.{device.name}.key_file": device.key_file for device in config.devices},
+            **{f"rooms.{room.name}.key_file": room.key_file for room in config.rooms},
+            **{f"pushes.{push.name}.key_file": push.key_file for push in config.pushes},
             **{f"tokens.{token.name}.secret_file": token.secret_file for token in config.tokens},
             **{f"registrars.{entry.uri}.password_file": entry.password_file for entry in config.registrars},
         }
@@ -224,6 +227,12 @@ def check(config: Config) -> Iterator[str]:
         config.sip.tls_certificate and config.sip.tls_key
     ):
         yield "sip.listen has a tls: address, so sip.tls_certificate and sip.tls_key are needed"
+    if config.rtmp.tls_listen and not (config.rtmp.tls_certificate and config.rtmp.tls_key):
+        yield "rtmp.tls_listen is set, so rtmp.tls_certificate and rtmp.tls_key are needed"
+    if not 1 <= config.rtmp.max_connections <= 10_000:
+        yield f"rtmp.max_connections is {config.rtmp.max_connections}: it must be from 1 to 10000"
+    if not 0 <= config.media.max_video_transcodes <= 64:
+        yield f"media.max_video_transcodes is {config.media.max_video_transcodes}: it must be from 0 to 64"
     if config.sip.min_se_s < 90:
         yield f"sip.min_se_s is {config.sip.min_se_s}: RFC 4028 5 allows no less than 90 s"
     if config.sip.session_expires_s < config.sip.min_se_s:
@@ -237,6 +246,7 @@ def check_addresses(config: Config) -> Iterator[str]:
         ("http.listen", [config.http.listen]),
         ("sip.listen", config.sip.listen),
         ("rtmp.listen", [config.rtmp.listen] if config.rtmp.listen else []),
+        ("rtmp.tls_listen", [config.rtmp.tls_listen] if config.rtmp.tls_listen else []),
     ):
         for entry in entries:
             try:
@@ -270,6 +280,7 @@ def check_tables(config: Config) -> Iterator[str]:
         ("devices", [device.name for device in config.devices]),
         ("rooms", [room.name for room in config.rooms]),
         ("tokens", [token.name for token in config.tokens]),
+        ("pushes", [push.name for push in config.pushes]),
     ):
         for name in sorted({name for name in names if names.count(name) > 1}):
             yield f"{place}: the name {name!r} is there twice"
@@ -282,10 +293,36 @@ def check_tables(config: Config) -> Iterator[str]:
                 yield f"devices.{device.name}.audio_codecs: {codec!r} is none of {', '.join(sorted(KNOWN_AUDIO))}"
         if device.adapter == "sip" and not (device.address or device.username):
             yield f"devices.{device.name}: a SIP device needs an address (sip:user@host) or a username to be known by"
+        if device.adapter == "rtmp" and not (device.key_file or device.address):
+            yield (
+                f"devices.{device.name}: an RTMP device needs a key_file (it publishes to us with that key) or an "
+                "address (rtmp://host/app/name, from where its stream is fetched)"
+            )
+        if device.adapter == "rtmp" and device.address:
+            yield from check_rtmp_address(f"devices.{device.name}", device.address)
         if device.username and not device.password_file:
             yield f"devices.{device.name}: username without password_file"
     for room in config.rooms:
         if room.backend not in BACKENDS:
             yield f"rooms.{room.name}.backend: {room.backend!r} is none of {', '.join(sorted(BACKENDS))}"
+        if room.backend == "rtmp":
+            yield from check_rtmp_address(f"rooms.{room.name}", room.address)
+        elif room.address or room.key_file:
+            yield f'rooms.{room.name}: address and key_file belong to backend = "rtmp"'
         if not 2 <= room.max_participants <= 64:
             yield f"rooms.{room.name}.max_participants is {room.max_participants}: it must be from 2 to 64"
+    for push in config.pushes:
+        yield from check_rtmp_address(f"pushes.{push.name}", push.address)
+        if not push.stream:
+            yield f"pushes.{push.name}.stream is empty: name a stream such as or-3/endoscope-1/main"
+
+
+def check_rtmp_address(place: str, address: str) -> Iterator[str]:
+    """A place to publish to or play from: ``rtmp://host[:port]/app[/name]``; the key is in a file of its own."""
+    try:
+        parts = urlsplit(address)
+        whole = parts.scheme in ("rtmp", "rtmps") and parts.hostname and parts.path.strip("/") and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole:
+        yield f"{place}.address: {address!r} isn't of the form rtmp://HOST[:PORT]/APP/NAME or rtmps://..."

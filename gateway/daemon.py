@@ -37,7 +37,7 @@ HEARTBEAT_S = 0.25
 STALL_S = 0.3
 STATUS_EVERY_S = 5.0
 # Sections that a running daemon takes over on SIGHUP; a change of another needs a restart.
-RELOADABLE = ("devices", "rooms", "tokens")
+RELOADABLE = ("devices", "rooms", "tokens", "pushes")
 
 
 def version() -> str:
@@ -74,6 +74,7 @@ class Daemon:
             now_ns=time.monotonic_ns,
             secret=lambda reference: self.loaded.secret(reference),
             authorise=self.server.authorise,
+            authorise_secret=self.server.authorise_secret,
         )
         self.adapters: dict[str, Adapter] = {}
         self.dialler = Dialler(self.call, self.device_session)

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from pyee.base import EventEmitter
 
 from orbridge.codecs.errors import LocalError
 from orbridge.codecs.media import Codec, Kind, Role, VideoLimit
-
-if TYPE_CHECKING:
-    from orbridge.codecs._engine import Sender
 
 
 class State(enum.StrEnum):
@@ -82,21 +79,34 @@ SENTENCES: dict[CloseReason, str] = {
 }
 
 
+class Line(Protocol):
+    """What carries one track at a time to a peer: the engine's ``Sender`` for RTP, an adapter's own else."""
+
+    @property
+    def selected(self) -> int | None: ...
+
+    def select(self, track_id: int | None) -> None:
+        """As ``Sender.select``: from the next key frame on, the old one until then; None: nothing."""
+
+
 @dataclass(slots=True)
 class Sink:
-    """One line that a peer can be shown or played: an engine sender and what the peer said it takes.
+    """One line that a peer can be shown or played: what carries it and what the peer said it takes.
 
     Attributes:
         role: main picture and sound, or the content line beside them.
         codec: negotiated; a track of another codec is transcoded (audio) or not sent (video).
         limit: what the peer's decoder takes; None when it named none.
+        reorders: shows pictures in presentation order where decoding order differs (B-frames). Browsers and room
+            systems don't when it comes as RTP: they show what they decode at once.
     """
 
     kind: Kind
     role: Role
     codec: Codec
-    sender: Sender
+    sender: Line
     limit: VideoLimit | None = None
+    reorders: bool = False
 
     def select(self, track_id: int | None) -> None:
         self.sender.select(track_id)
@@ -125,7 +135,8 @@ class Session(EventEmitter):
         inbound: the peer opened it.
         published: role -> name of the bus stream that the peer feeds.
         sinks: what can be sent to the peer at the moment.
-        plays: name of the one stream a pure viewer asked for (WHEP); None: the room decides.
+        plays: name of the one stream a pure viewer asked for (WHEP, an RTMP player); None: the room decides.
+        watches: it is no member that people meet: it only carries the room's picture and sound elsewhere.
     """
 
     adapter: ClassVar[str] = ""
@@ -141,10 +152,12 @@ class Session(EventEmitter):
         opened_ns: int,
         device: str | None = None,
         plays: str | None = None,
+        watches: bool = False,
     ) -> None:
         super().__init__()
         self.id, self.name, self.room, self.remote = session_id, name, room, remote
         self.inbound, self.opened_ns, self.device, self.plays = inbound, opened_ns, device, plays
+        self.watches = watches
         self.state = State.NEW
         self.published: dict[Role, str] = {}
         self.sinks: list[Sink] = []

@@ -23,9 +23,11 @@ import structlog
 from aiohttp import web
 
 from orbridge.gateway import events
+from orbridge.gateway.adapter import Refused
 from orbridge.gateway.config import Token
 from orbridge.gateway.http.problems import problem
 from orbridge.gateway.http.schema import Right
+from orbridge.gateway.session import CloseReason
 
 log = structlog.get_logger(__name__)
 
@@ -168,22 +170,52 @@ class Guard:
             what = "this needs an access token"
             do = "open the link that was given to you, or send the token as `Authorization: Bearer TOKEN`"
             raise problem(401, "token_missing", what, do, {"WWW-Authenticate": "Bearer"})
-        address = network_of(request.remote or "")
+        found = self._try(text, request.remote or "")
+        if isinstance(found, float):
+            what = "too many wrong tokens came from your address"
+            raise problem(
+                429, "slow_down", what, f"wait {found:.0f} s", {"Retry-After": str(max(1, round(found + 0.5)))}
+            )
+        if found is None:
+            what = "the access token is wrong or no longer valid"
+            do = "ask the person who gave you the link for a new one"
+            raise problem(401, "token_wrong", what, do, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+        return found
+
+    def authorise_secret(self, text: str, remote: str, right: str, room: str | None) -> str:
+        """As ``authorise`` where there is no HTTP: by the token's secret and the peer's address. Raises Refused."""
+        wanted: Right = next(known for known in RIGHTS if known == right)
+        if self.is_open:
+            if not is_loopback_name(remote):
+                raise Refused(
+                    CloseReason.REFUSED, "no token is configured, so only this machine may: configure [[tokens]]"
+                )
+            return LOOPBACK.name
+        if not text:
+            raise Refused(CloseReason.REFUSED, "this needs the secret of a token")
+        found = self._try(text, remote)
+        if isinstance(found, float):
+            raise Refused(CloseReason.REFUSED, f"too many wrong tokens came from this address: wait {found:.0f} s")
+        if found is None:
+            raise Refused(CloseReason.REFUSED, "the token's secret is wrong or no longer valid")
+        if not found.admits(wanted, room):
+            where = f" in room {room}" if room else ""
+            raise Refused(CloseReason.REFUSED, f"the token {found.name} doesn't have the right to {right}{where}")
+        return found.name
+
+    def _try(self, text: str, remote: str) -> Principal | float | None:
+        """Whose secret this is; None: nobody's, and it is counted; a float: this address must wait so many seconds."""
+        address = network_of(remote)
         digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
         wait_s = self._wrong.wait_s(address, digest)
         if wait_s:
-            what = "too many wrong tokens came from your address"
-            raise problem(
-                429, "slow_down", what, f"wait {wait_s:.0f} s", {"Retry-After": str(max(1, round(wait_s + 0.5)))}
-            )
+            return wait_s
         found = self.find(digest)
         if found is None:
             self._wrong.wrong(address)
             self._count_refused(address)
-            what = "the access token is wrong or no longer valid"
-            do = "ask the person who gave you the link for a new one"
-            raise problem(401, "token_wrong", what, do, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
-        self._wrong.right(address, digest)
+        else:
+            self._wrong.right(address, digest)
         return found
 
     def find(self, digest: bytes) -> Principal | None:

@@ -44,7 +44,7 @@ class ParticipantState(msgspec.Struct, frozen=True):
 
     id: str
     name: str
-    kind: Literal["device", "guest"]
+    kind: Literal["device", "guest", "output"]
     state: str
     streams: dict[str, str]
     audio: bool

@@ -88,6 +88,10 @@ class Server:
         """For adapters (``adapter.Context``)."""
         return self._guard.authorise(request, right, room)
 
+    def authorise_secret(self, secret: str, remote: str, right: str, room: str | None) -> str:
+        """For adapters (``adapter.Context``)."""
+        return self._guard.authorise_secret(secret, remote, right, room)
+
     async def start(self, routes: Iterable[web.RouteDef] = ()) -> None:
         """Open the listeners, with the adapters' routes beside our own. Raises LocalError with what to do."""
         self._runner = web.AppRunner(

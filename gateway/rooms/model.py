@@ -41,6 +41,8 @@ class Participant:
 
     @property
     def kind(self) -> str:
+        if self.session.watches:
+            return "output"
         return "guest" if self.session.device is None else "device"
 
     @property
@@ -82,7 +84,7 @@ class Room:
 
     @property
     def is_full(self) -> bool:
-        return len(self.members) >= self.max_participants
+        return len([m for m in self.members.values() if not m.session.watches]) >= self.max_participants
 
     def pinned(self, viewer: str) -> str | None:
         return self.pins.get(viewer)

@@ -27,7 +27,7 @@ export interface DeviceState {
 export interface ParticipantState {
   id: string;
   name: string;
-  kind: "device" | "guest";
+  kind: "device" | "guest" | "output";
   state: string;
   streams: Partial<Record<Role, string>>;
   audio: boolean;
