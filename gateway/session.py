@@ -195,6 +195,10 @@ class Session(EventEmitter):
         """End our hold. Raises LocalError as ``hold``."""
         raise LocalError(f"{self.id} can't be on hold: only calls can")
 
+    def send_dtmf(self, digits: str) -> None:
+        """Press keys towards the peer: 1 to 64 of 0-9, *, #, A-D, one after the other. Raises LocalError."""
+        raise LocalError(f"{self.id} takes no keys: only calls do")
+
     def want_keyframe(self, track_id: int, attempt: int) -> None:
         """A key frame of one of our published tracks is wanted and RTCP alone may not do (SIP INFO goes here)."""
 
