@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 import pytest_asyncio
+from device_sdp import room_system
 from ports import free_port
-from raw_device import RawDevice, room_system
+from raw_device import RawDevice
 from running_gateway import Gateway
 
 ROOM = "theatre"

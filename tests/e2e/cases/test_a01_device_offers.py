@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from raw_device import RawDevice, room_system
+from device_sdp import room_system
+from raw_device import RawDevice
 from running_gateway import Gateway
 from sprop import with_sprop
 from waiting import until

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from raw_device import RawDevice, room_system
+from device_sdp import room_system
+from raw_device import RawDevice
 from running_gateway import Gateway
 from sprop import with_sprop
 from waiting import until

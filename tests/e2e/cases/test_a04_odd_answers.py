@@ -4,7 +4,8 @@ import re
 from collections.abc import Callable
 
 import pytest
-from raw_device import RawDevice, blocks, mirrored, room_system
+from device_sdp import blocks, mirrored, room_system
+from raw_device import RawDevice
 from running_gateway import Gateway
 from waiting import until
 

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from raw_device import RawDevice, room_system
+from device_sdp import room_system
+from raw_device import RawDevice
 from running_gateway import Gateway
 from waiting import until
 from whep_viewer import viewer

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from raw_device import RawDevice, room_system
+from device_sdp import room_system
+from raw_device import RawDevice
 from waiting import until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.e2e, pytest.mark.timeout(60)]

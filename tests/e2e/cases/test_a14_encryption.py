@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pytest
 from device_rtp import SUITES
-from raw_device import RawDevice, blocks, crypto, room_system, with_crypto
+from device_sdp import blocks, crypto, room_system, with_crypto
+from raw_device import RawDevice
 from rawpeer import status
 from running_gateway import Gateway
 from waiting import until

@@ -8,7 +8,8 @@ from collections.abc import Callable
 
 import pytest
 from device_rtp import Line
-from raw_device import RawDevice, crypto, room_system, with_crypto
+from device_sdp import crypto, room_system, with_crypto
+from raw_device import RawDevice
 from running_gateway import Gateway
 from waiting import until
 
