@@ -31,6 +31,10 @@ Event: TypeAlias = (
     | tuple[Literal["keyframe_came"], int, int]
     # picture size known or changed (read from SPS / VP8 header): track id, width, height
     | tuple[Literal["size"], int, int, int]
+    # the pictures of a video track come in another order than they are shown (B-pictures), measured from their pts:
+    # track id, ms that a picture must be held back at most. Once when it is first seen, again when it needs more than
+    # was said, and with 0 when none came for 5 s; at most once a second a track
+    | tuple[Literal["reordered"], int, int]
     # telephone-event (RFC 4733), once per key press, when it ends or after 5 s: leg id, digit, duration in ms
     | tuple[Literal["dtmf"], int, str, int]
     # a subscriber was too slow and lost units; at most once a second each: sender or subscription id, units since last
@@ -90,7 +94,9 @@ class Engine:
         """One dict a stream, of all or of those named that exist (a lookup each, so that a room's round stays cheap).
 
         name, age_ms, subscribers, tracks [{id, kind, codec, clock_hz, channels, units, bytes, keyframes, lost_units,
-        bitrate_bps, fps, width, height, cache_ms, cache_bytes, keyframe_requests}].
+        bitrate_bps, fps, width, height, reordered, reorder_ms, cache_ms, cache_bytes, keyframe_requests}].
+        reordered: units whose pts was below the highest before them in decoding order; reorder_ms: the longest time
+        that one of them was behind, since the track began.
         """
     def subscribe(
         self, track_ids: Sequence[int], *, queue_ms: int = 2000, queue_bytes: int = 4_194_304, wake_ms: int = 20
@@ -254,7 +260,12 @@ class Publisher:
     @property
     def stream(self) -> str: ...
     def add_track(self, kind: Literal["audio", "video"], codec: str, *, clock_hz: int, channels: int = 1) -> int:
-        """Returns the track's id. At most one track of a kind. Raises ValueError otherwise."""
+        """Returns the track's id. At most one track of a kind. Raises ValueError otherwise.
+
+        ``codec``: ``H264``, ``H265``, ``VP8``, ``VP9``, ``AV1``; ``OPUS``, ``G722``, ``PCMA``, ``PCMU``, ``L16``,
+        ``AAC``. H.265, VP9, AV1 and AAC travel between publishers and subscriptions in Python only: a leg's sender
+        and receiver refuse them with ValueError, and so do ``Sender.select`` and ``Mixer.set_inputs``.
+        """
     def remove_track(self, track_id: int) -> None: ...
     def write(
         self,
@@ -266,7 +277,7 @@ class Publisher:
         keyframe: bool = True,
         capture_ns: int = 0,
     ) -> None:
-        """One access unit from Python; payload as in ``AccessUnit`` (H.264: length-prefixed NAL units)."""
+        """One access unit from Python; payload as in ``AccessUnit`` (H.264, H.265: length-prefixed NAL units)."""
     def close(self) -> None: ...
 
 @final
@@ -296,7 +307,9 @@ class Mixer:
     @property
     def id(self) -> int: ...
     def set_inputs(self, track_ids: Sequence[int]) -> None:
-        """Up to 64. The codec of each may change at any time."""
+        """Up to 64. The codec of each may change at any time. Raises ValueError for a track that carries what a mixer
+        can't decode (AAC, L16): turn it into Opus first. Units of such a codec on a track that changes to it later are
+        counted in ``broken_units`` and not heard."""
     def add_output(
         self,
         stream: str,

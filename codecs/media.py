@@ -28,7 +28,8 @@ class Codec:
     """A codec with its parameters, as in an ``a=rtpmap`` and ``a=fmtp`` pair (RFC 8866 6.6, 6.15).
 
     Attributes:
-        name: upper case as registered with IANA: ``H264``, ``VP8``, ``OPUS``, ``G722``, ``PCMA``, ``PCMU``, ``L16``.
+        name: upper case as registered with IANA: ``H264``, ``VP8``, ``OPUS``, ``G722``, ``PCMA``, ``PCMU``, ``L16``;
+            ``AAC`` (not registered) for MPEG-4 AAC, whose payload formats in RTP have names of their own.
         clock_hz: RTP clock. 8000 for G.722 although it samples at 16 kHz (RFC 3551 4.5.2).
         channels: audio channels; 1 for video.
         fmtp: parameters with lower-case names; values as the peer wrote them.
@@ -50,7 +51,9 @@ PCMU = Codec("PCMU", 8000)
 PCMA = Codec("PCMA", 8000)
 G722 = Codec("G722", 8000)
 OPUS = Codec("OPUS", 48000, 2)
+AAC = Codec("AAC", 48000, 2)
 H264 = Codec("H264", 90000)
+H265 = Codec("H265", 90000)
 VP8 = Codec("VP8", 90000)
 
 
@@ -102,7 +105,8 @@ class AccessUnit:
         capture_ns: when it was captured, on this host's monotonic clock, 0 when unknown.
         arrival_ns: when its last byte arrived, on this host's monotonic clock.
         payload: H.264 and H.265: NAL units, each preceded by its length in four bytes, big endian, without start
-            codes (ISO/IEC 14496-15 5.3); audio: one frame.
+            codes (ISO/IEC 14496-15 5.3); VP8, VP9: one frame; AV1: one temporal unit of low-overhead OBUs; audio: one
+            frame, of AAC a raw access unit without ADTS header.
     """
 
     track: int

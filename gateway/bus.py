@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _BY_LEG = frozenset({"datagram", "peer_locked", "silent", "heard", "bye", "dtmf", "leg_failed", "rejected", "fault"})
-_BY_TRACK = frozenset({"keyframe_wanted", "keyframe_came", "size"})
+_BY_TRACK = frozenset({"keyframe_wanted", "keyframe_came", "size", "reordered"})
 _BY_SUBSCRIBER = frozenset({"overflowed", "source_ended"})
 
 Handler = Callable[["Event"], None]
@@ -35,7 +35,7 @@ class Bus(EventEmitter):
     """The engine's events, dispatched, and the Python ends of streams.
 
     Events (pyee): ``size(track_id, width, height)``, ``levels(mixer_id, levels)``,
-    ``source_ended(sender_id, track_id)``, ``keyframe_wanted(track_id, attempt)``.
+    ``source_ended(sender_id, track_id)``, ``keyframe_wanted(track_id, attempt)``, ``reordered(track_id, ms)``.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -146,9 +146,18 @@ class Publisher:
         track = self.tracks[kind] = Track(number, self.stream, kind, codec)
         return track
 
-    def write(self, kind: Kind, pts: int, payload: bytes, *, keyframe: bool = True, capture_ns: int = 0) -> None:
-        """One access unit; payload and times as in ``AccessUnit``."""
-        self._inner.write(self.tracks[kind].id, pts, payload, keyframe=keyframe, capture_ns=capture_ns)
+    def write(
+        self,
+        kind: Kind,
+        pts: int,
+        payload: bytes,
+        *,
+        dts: int | None = None,
+        keyframe: bool = True,
+        capture_ns: int = 0,
+    ) -> None:
+        """One access unit, in decoding order; payload and times as in ``AccessUnit``. ``dts``: None takes ``pts``."""
+        self._inner.write(self.tracks[kind].id, pts, payload, dts=dts, keyframe=keyframe, capture_ns=capture_ns)
 
     def close(self) -> None:
         self._inner.close()

@@ -44,6 +44,7 @@ pub enum Event {
     KeyframeWanted { track: TrackId, attempt: u32 },
     KeyframeCame { track: TrackId, ms: u32 },
     Size { track: TrackId, width: u32, height: u32 },
+    Reordered { track: TrackId, ms: u32 },
     Dtmf { leg: LegId, digit: char, ms: u32 },
     Overflowed { subscriber: u32, units: u32 },
     SourceEnded { sender: SenderId, track: TrackId },

@@ -49,57 +49,72 @@ pub enum Codec {
     H264,
     H265,
     Vp8,
+    Vp9,
+    Av1,
     Opus,
     G722,
     Pcma,
     Pcmu,
     L16,
+    /// MPEG-4 AAC, one raw access unit without ADTS header.
+    Aac,
 }
 
+const ALL: [Codec; 11] = [
+    Codec::H264,
+    Codec::H265,
+    Codec::Vp8,
+    Codec::Vp9,
+    Codec::Av1,
+    Codec::Opus,
+    Codec::G722,
+    Codec::Pcma,
+    Codec::Pcmu,
+    Codec::L16,
+    Codec::Aac,
+];
+
 impl Codec {
-    /// IANA name, upper case.
+    /// IANA name, upper case; AAC, which RTP calls by its payload formats, by its own.
     pub fn name(self) -> &'static str {
         match self {
             Codec::H264 => "H264",
             Codec::H265 => "H265",
             Codec::Vp8 => "VP8",
+            Codec::Vp9 => "VP9",
+            Codec::Av1 => "AV1",
             Codec::Opus => "OPUS",
             Codec::G722 => "G722",
             Codec::Pcma => "PCMA",
             Codec::Pcmu => "PCMU",
             Codec::L16 => "L16",
+            Codec::Aac => "AAC",
         }
     }
 
-    /// Any case of an IANA name.
+    /// Any case of `name`.
     pub fn from_name(name: &str) -> Option<Codec> {
-        [
-            Codec::H264,
-            Codec::H265,
-            Codec::Vp8,
-            Codec::Opus,
-            Codec::G722,
-            Codec::Pcma,
-            Codec::Pcmu,
-            Codec::L16,
-        ]
-        .into_iter()
-        .find(|c| c.name().eq_ignore_ascii_case(name))
+        ALL.into_iter().find(|codec| codec.name().eq_ignore_ascii_case(name))
     }
 
-    /// Of RTP timestamps; None for L16, which has what was negotiated.
+    /// Legs packetise it. The others travel on the bus only: their payloads are opaque here.
+    pub fn in_rtp(self) -> bool {
+        !matches!(self, Codec::H265 | Codec::Vp9 | Codec::Av1 | Codec::Aac)
+    }
+
+    /// Of RTP timestamps; None for L16 and AAC, which have what was negotiated.
     pub fn rtp_clock_hz(self) -> Option<u32> {
         match self {
-            Codec::H264 | Codec::H265 | Codec::Vp8 => Some(90_000),
+            Codec::H264 | Codec::H265 | Codec::Vp8 | Codec::Vp9 | Codec::Av1 => Some(90_000),
             Codec::Opus => Some(48_000),
             // G.722 samples at 16 kHz (RFC 3551 4.5.2)
             Codec::G722 | Codec::Pcma | Codec::Pcmu => Some(8000),
-            Codec::L16 => None,
+            Codec::L16 | Codec::Aac => None,
         }
     }
 
     pub fn is_video(self) -> bool {
-        matches!(self, Codec::H264 | Codec::H265 | Codec::Vp8)
+        matches!(self, Codec::H264 | Codec::H265 | Codec::Vp8 | Codec::Vp9 | Codec::Av1)
     }
 }
 
@@ -119,7 +134,8 @@ pub struct Unit {
     pub capture: Ns,
     /// When its last byte arrived.
     pub arrival: Ns,
-    /// H.264, H.265: NAL units, each after its length in four bytes, big endian; audio and VP8: one frame.
+    /// H.264, H.265: NAL units, each after its length in four bytes, big endian; all else: one frame, of AV1 a
+    /// temporal unit.
     pub payload: Box<[u8]>,
     /// H.264, H.265: where each NAL unit lies in `payload` (start after the length, length). Empty else.
     pub nals: Box<[(u32, u32)]>,

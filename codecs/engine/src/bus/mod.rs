@@ -6,12 +6,14 @@
 
 pub mod cache;
 pub mod queue;
+pub mod reordering;
 pub mod track;
 pub mod wish;
 
 use crate::unit::{Codec, IdMap, Ns, QueueId, TrackId, UnitRef};
 use cache::GopCache;
 use queue::{Pushed, UnitQueue};
+use reordering::Reordering;
 use std::collections::BTreeMap;
 use track::Track;
 
@@ -27,6 +29,7 @@ pub enum BusError {
     NoTrack(TrackId),
     KindTaken(&'static str),
     NotAudio(TrackId),
+    NotMixed(TrackId, Codec),
     NoParameterSet,
     KindDiffers { codec: Codec, video: bool },
 }
@@ -40,6 +43,9 @@ impl std::fmt::Display for BusError {
             BusError::NoTrack(id) => write!(f, "there is no track {}", id.0),
             BusError::KindTaken(kind) => write!(f, "this stream already has a track of kind {kind}"),
             BusError::NotAudio(id) => write!(f, "track {} isn't audio: a mixer takes audio only", id.0),
+            BusError::NotMixed(id, codec) => {
+                write!(f, "track {} carries {}, which a mixer can't decode", id.0, codec.name())
+            }
             BusError::NoParameterSet => write!(f, "a parameter set is an SPS or PPS NAL unit without start code"),
             BusError::KindDiffers { codec, video } => {
                 write!(f, "{} is no codec for {}", codec.name(), if *video { "video" } else { "audio" })
@@ -140,6 +146,7 @@ impl Bus {
             wish: Default::default(),
             parameter_sets: Default::default(),
             size: None,
+            reordering: Reordering::new(clock_hz),
             counts: Default::default(),
             rate: Default::default(),
         };

@@ -1,6 +1,7 @@
 //! A track: what it carries now, who listens, what is kept for who comes late, and its figures.
 
 use super::cache::GopCache;
+use super::reordering::Reordering;
 use super::wish::Wish;
 use crate::h264::ParameterSets;
 use crate::payload::vp8;
@@ -23,6 +24,8 @@ pub struct Track {
     pub wish: Wish,
     pub parameter_sets: ParameterSets,
     pub size: Option<(u32, u32)>,
+    /// Of video; audio is never reordered.
+    pub reordering: Reordering,
     pub counts: TrackCounts,
     pub rate: Rate,
 }

@@ -30,6 +30,11 @@ impl Core {
                 self.out.events.push(Event::Size { track: id, width, height });
             }
         }
+        if track.video {
+            if let Some(ms) = track.reordering.see(unit.pts, now) {
+                self.out.events.push(Event::Reordered { track: id, ms });
+            }
+        }
         let broken = track.video && !unit.contiguous && !unit.keyframe;
         let mut senders = std::mem::take(&mut self.scratch.senders);
         let mut queues = std::mem::take(&mut self.scratch.queues);

@@ -153,7 +153,7 @@ impl PayloadTypes {
         if let Some(&(_, of)) = self.rtx.iter().find(|rtx| !listed(rtx.1)) {
             return Err(LegError::RtxOfNothing(of));
         }
-        match self.codecs.iter().find(|codec| codec.1 == Codec::H265) {
+        match self.codecs.iter().find(|codec| !codec.1.in_rtp()) {
             Some(&(_, codec)) => Err(LegError::Codec(codec)),
             None => Ok(()),
         }
@@ -166,7 +166,7 @@ impl SenderCodec {
         if let Some(pt) = pts.into_iter().flatten().find(|&pt| pt > 127) {
             return Err(LegError::PayloadType(pt));
         }
-        if self.codec == Codec::H265 {
+        if !self.codec.in_rtp() {
             return Err(LegError::Codec(self.codec));
         }
         match self.codec.rtp_clock_hz() {

@@ -49,7 +49,7 @@ impl Depacketizer {
 /// sampling rate for L16.
 ///
 /// # Errors
-/// `Empty`; `Truncated` for half an L16 sample; `Unsupported` for an Opus frame above 120 ms, and for video.
+/// `Empty`; `Truncated` for half an L16 sample; `Unsupported` for an Opus frame above 120 ms, for AAC and for video.
 pub fn duration(codec: Codec, frame: &[u8]) -> Result<u32, PayloadError> {
     let &first = frame.first().ok_or(PayloadError::Empty)?;
     match codec {
@@ -58,7 +58,9 @@ pub fn duration(codec: Codec, frame: &[u8]) -> Result<u32, PayloadError> {
         Codec::G722 | Codec::Pcma | Codec::Pcmu => Ok(frame.len() as u32),
         Codec::L16 if frame.len() % 2 == 0 => Ok((frame.len() / 2) as u32),
         Codec::L16 => Err(PayloadError::Truncated),
-        Codec::H264 | Codec::H265 | Codec::Vp8 => Err(PayloadError::Unsupported(first)),
+        Codec::H264 | Codec::H265 | Codec::Vp8 | Codec::Vp9 | Codec::Av1 | Codec::Aac => {
+            Err(PayloadError::Unsupported(first))
+        }
     }
 }
 

@@ -118,7 +118,7 @@ impl Depacketizer {
             Codec::Opus | Codec::G722 | Codec::Pcma | Codec::Pcmu | Codec::L16 => {
                 Some(Depacketizer::Audio(audio::Depacketizer::new(codec)))
             }
-            Codec::H265 => None,
+            Codec::H265 | Codec::Vp9 | Codec::Av1 | Codec::Aac => None,
         }
     }
 
@@ -230,7 +230,7 @@ impl Packetizer {
             Codec::H264 => h264::plan(unit, packing, out),
             Codec::Vp8 => vp8::plan(unit, packing, self.vp8.take(), out),
             Codec::Opus | Codec::G722 | Codec::Pcma | Codec::Pcmu | Codec::L16 => audio::plan(unit, out),
-            Codec::H265 => Err(PayloadError::Unsupported(0)),
+            Codec::H265 | Codec::Vp9 | Codec::Av1 | Codec::Aac => Err(PayloadError::Unsupported(0)),
         }
     }
 }

@@ -30,6 +30,7 @@ pub fn to_tuple(py: Python<'_>, event: Event) -> PyResult<Bound<'_, PyTuple>> {
         Event::KeyframeWanted { track, attempt } => ("keyframe_wanted", track.0, attempt).into_bound_py_any(py),
         Event::KeyframeCame { track, ms } => ("keyframe_came", track.0, ms).into_bound_py_any(py),
         Event::Size { track, width, height } => ("size", track.0, width, height).into_bound_py_any(py),
+        Event::Reordered { track, ms } => ("reordered", track.0, ms).into_bound_py_any(py),
         Event::Dtmf { leg, digit, ms } => ("dtmf", leg.0, digit, ms).into_bound_py_any(py),
         Event::Overflowed { subscriber, units } => ("overflowed", subscriber, units).into_bound_py_any(py),
         Event::SourceEnded { sender, track } => ("source_ended", sender.0, track.0).into_bound_py_any(py),

@@ -67,8 +67,12 @@ impl PyMixer {
                 .shared
                 .with_core(|core, _| {
                     for track in &tracks {
-                        if core.bus.track(*track)?.video {
+                        let heard = core.bus.track(*track)?;
+                        if heard.video {
                             return Err(crate::bus::BusError::NotAudio(*track));
+                        }
+                        if crate::audio::codec::format(heard.codec).is_none() {
+                            return Err(crate::bus::BusError::NotMixed(*track, heard.codec));
                         }
                     }
                     for &gone in inner.inputs.iter().filter(|track| !tracks.contains(track)) {

@@ -31,6 +31,8 @@ struct TrackFigures {
     counts: TrackCounts,
     rate: (f32, u64),
     size: Option<(u32, u32)>,
+    /// Units, and the longest delay in milliseconds.
+    reordering: (u64, u32),
     cache_ms: u64,
     cache_bytes: usize,
 }
@@ -63,6 +65,7 @@ pub fn streams<'py>(py: Python<'py>, engine: &Engine, names: Option<&[String]>) 
                         counts: track.counts,
                         rate: track.rate.read(now),
                         size: track.size,
+                        reordering: (track.reordering.units(), track.reordering.longest_ms()),
                         cache_ms: track.cache.span() / 1_000_000,
                         cache_bytes: track.cache.bytes(),
                     });
@@ -100,6 +103,8 @@ fn track_dict<'py>(py: Python<'py>, track: &TrackFigures) -> PyResult<Bound<'py,
     dict.set_item("fps", track.rate.0)?;
     dict.set_item("width", track.size.map_or(0, |size| size.0))?;
     dict.set_item("height", track.size.map_or(0, |size| size.1))?;
+    dict.set_item("reordered", track.reordering.0)?;
+    dict.set_item("reorder_ms", track.reordering.1)?;
     dict.set_item("cache_ms", track.cache_ms)?;
     dict.set_item("cache_bytes", track.cache_bytes)?;
     dict.set_item("keyframe_requests", track.counts.keyframe_requests)?;

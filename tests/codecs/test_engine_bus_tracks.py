@@ -1,0 +1,101 @@
+"""What a track of the bus carries and says about itself (codecs/_engine.pyi): every codec, order, pictures' sizes."""
+
+from __future__ import annotations
+
+import select
+import time
+from collections.abc import Iterator
+
+import pytest
+from engine_peer import PORTS, wait_event, wait_for
+
+from orbridge.codecs import media
+from orbridge.codecs._engine import Engine, Subscription
+
+Units = list[tuple[int, int, int, bool, bool, int, int, bytes]]
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    engine = Engine(udp_ports=PORTS)
+    yield engine
+    engine.close()
+
+
+def taken(subscription: Subscription, count: int, wait_s: float = 2.0) -> Units:
+    units: Units = []
+    deadline = time.monotonic() + wait_s
+    while len(units) < count and time.monotonic() < deadline:
+        select.select([subscription], [], [], 0.1)
+        units += subscription.take()
+    return units
+
+
+@pytest.mark.parametrize("codec", ["VP9", "AV1", "AAC", "H265"])
+def test_what_only_python_speaks_travels_and_no_leg_takes_it(engine: Engine, codec: str) -> None:
+    kind = "audio" if codec == "AAC" else "video"
+    clock_hz = 48_000 if codec == "AAC" else 90_000
+    publisher = engine.publish("tower")
+    track = publisher.add_track(kind, codec, clock_hz=clock_hz, channels=2 if codec == "AAC" else 1)
+    payload = b"\0\0\0\3\x26\1\xaf" if codec == "H265" else b"\x12\0opaque"
+    subscription = engine.subscribe([track], wake_ms=0)
+    publisher.write(track, 0, payload, keyframe=True, capture_ns=5)
+    publisher.write(track, 1024, payload, keyframe=False, capture_ns=6)
+    units = taken(subscription, 2)
+    assert [(unit[1], unit[3], unit[5], unit[7]) for unit in units] == [
+        (0, True, 5, payload),
+        (1024, codec == "AAC", 6, payload),
+    ]
+    assert engine.streams()[0]["tracks"][0]["codec"] == codec
+    leg = engine.open_leg("127.0.0.1")
+    with pytest.raises(ValueError, match=rf"(?i){codec}"):
+        leg.add_sender(codec, 96, clock_hz=clock_hz, ssrc=1, cname="x")
+    with pytest.raises(ValueError, match=rf"(?i){codec}"):
+        leg.add_receiver(track, payload_types={96: codec})
+    other = "OPUS" if codec == "AAC" else "VP8"
+    sender = leg.add_sender(other, 96, clock_hz=48_000 if codec == "AAC" else 90_000, ssrc=2, cname="x")
+    with pytest.raises(ValueError, match=codec):
+        sender.select(track)
+    with pytest.raises(ValueError, match="can't decode" if codec == "AAC" else "isn't audio"):
+        engine.open_mixer().set_inputs([track])
+
+
+def test_the_words_of_the_house_are_the_engines(engine: Engine) -> None:
+    for codec in (media.AAC, media.H265):
+        publisher = engine.publish(codec.name)
+        publisher.add_track(codec.kind.value, codec.name, clock_hz=codec.clock_hz, channels=codec.channels)
+    for name in media.VIDEO_NAMES:
+        engine.publish(f"{name}/video").add_track("video", name, clock_hz=90_000)
+
+
+def test_reordered_pictures_are_measured_and_told_once(engine: Engine) -> None:
+    publisher = engine.publish("b-frames")
+    video = publisher.add_track("video", "VP8", clock_hz=90_000)
+    straight = engine.publish("straight")
+    plain = straight.add_track("video", "VP8", clock_hz=90_000)
+    subscription = engine.subscribe([video], wake_ms=0)
+    for group in range(20):
+        for decoded, shown in ((0, 3), (1, 1), (2, 2)):
+            pts = (group * 3 + shown) * 3600
+            publisher.write(video, pts, b"x" * 100, dts=(group * 3 + decoded) * 3600, keyframe=group + decoded == 0)
+        straight.write(plain, group * 3600, b"x", keyframe=group == 0)
+    assert wait_event(engine, "reordered") == ("reordered", video, 80)
+    units = taken(subscription, 60)
+    assert [unit[2] for unit in units] == [number * 3600 for number in range(60)]
+    wait_for(lambda: engine.streams(["straight"])[0]["tracks"][0]["units"] == 20)
+    tracks = {stream["name"]: stream["tracks"][0] for stream in engine.streams()}
+    assert (tracks["b-frames"]["reordered"], tracks["b-frames"]["reorder_ms"]) == (40, 80)
+    assert (tracks["straight"]["reordered"], tracks["straight"]["reorder_ms"]) == (0, 0)
+    assert not [event for event in engine.drain() if event[0] == "reordered"]
+
+
+def test_the_rates_of_what_python_writes(engine: Engine) -> None:
+    publisher = engine.publish("rated")
+    video = publisher.add_track("video", "VP8", clock_hz=90_000)
+    began = time.monotonic()
+    for number in range(60):
+        time.sleep(max(0.0, began + number / 40 - time.monotonic()))
+        publisher.write(video, number * 2250, bytes(1000), keyframe=number == 0)
+    track = engine.streams()[0]["tracks"][0]
+    assert 35 < track["fps"] < 45
+    assert 35 * 8000 < track["bitrate_bps"] < 45 * 8000
