@@ -110,9 +110,26 @@ class Call:
         self.is_over = False
         calls.add(self)
 
-    def dial(self, uri: str, *, local: str, target: str, headers: Iterable[tuple[str, str]] = ()) -> None:
-        """Send the INVITE. ``uri``: To; ``local``: From; ``target``: where it is sent, the request's URI."""
+    def dial(
+        self,
+        uri: str,
+        *,
+        local: str,
+        target: str,
+        late_offer: bool = False,
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        """Send the INVITE.
+
+        Args:
+            uri: To.
+            local: From.
+            target: where it is sent, the request's URI.
+            late_offer: without a description: the peer offers in its 200, and our ACK answers.
+        """
         option = _option()
+        if late_offer:
+            option.opt.flag |= pj.PJSUA_CALL_NO_SDP_OFFER
         option.txOption.localUri, option.txOption.targetUri = local, target
         for name, value in headers:
             option.txOption.headers.push_back(header(name, value))

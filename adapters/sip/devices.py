@@ -29,6 +29,8 @@ class DeviceProfile:
             too, for a line where RTCP feedback was agreed. Without it INFO goes out at once.
         min_session_expires_s: shortest session timer it takes, to spare the 422; 0: the usual 90 s.
         in_band_parameter_sets: False: SPS and PPS come in the SDP and never in the stream.
+        keys_by_info: it takes keys by SIP INFO only, although it agrees on telephone-event (RFC 4733).
+        late_offer: it is called without a description and offers its own in the 200 (RFC 3261 13.2.1).
         reason: why the entry exists: which device said or did what.
     """
 
@@ -39,6 +41,8 @@ class DeviceProfile:
     info_from_attempt: int = 3
     min_session_expires_s: int = 0
     in_band_parameter_sets: bool = True
+    keys_by_info: bool = False
+    late_offer: bool = False
     reason: str = ""
 
     def wants_info(self, attempt: int, feedback: Feedback) -> bool:
@@ -142,6 +146,18 @@ PROFILES: tuple[DeviceProfile, ...] = (
         "baresip",
         user_agent=r"\bbaresip\b",
         reason="offers mode 0 only; its encoder makes one key frame a call unless asked",
+    ),
+    DeviceProfile(
+        "keys-by-info",
+        "SIP device that takes keys by INFO only",
+        keys_by_info=True,
+        reason="menus behind a gateway that agrees on telephone-event and doesn't hand it on; set by configuration",
+    ),
+    DeviceProfile(
+        "late-offer",
+        "SIP device that wants to offer first",
+        late_offer=True,
+        reason="call controls that are set to delayed offer and refuse any other call; set by configuration",
     ),
 )
 

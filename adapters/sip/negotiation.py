@@ -90,13 +90,13 @@ class Negotiation:
 
     Attributes:
         agreed: what both sides hold.
-        problem: why the last description couldn't be answered, for people.
+        problem, blame: why the last description couldn't be answered, for people and as the reason of an end.
         on_hold: we take nothing from the peer, or want to.
     """
 
     def __init__(self, party: Party, media: CallMedia, terms: Terms) -> None:
         self.agreed: Agreed | None = None
-        self.problem = ""
+        self.problem, self.blame = "", CloseReason.NO_COMMON_CODEC
         self.on_hold = False
         self._party, self._media, self._terms = party, media, terms
         self._loop = asyncio.get_running_loop()
@@ -132,13 +132,13 @@ class Negotiation:
             return self._answer(remote) if remote else self._offer()
         except ParseError as exc:
             log.debug(events.SDP_TOLERATED, session=self._party.id, problem=str(exc))
-            self.problem = str(exc)
+            self.problem, self.blame = str(exc), CloseReason.PROTOCOL_ERROR
         except OSError as exc:
             log.error(events.LEG_FAILED, session=self._party.id, cause=str(exc))
-            self.problem = NO_PORT
+            self.problem, self.blame = NO_PORT, CloseReason.FAULT
         except BaseException:  # noqa: BLE001 - whatever it was, pjsua2's own draft must not go out
             failed("describe")
-            self.problem = "a fault in the gateway"
+            self.problem, self.blame = "a fault in the gateway", CloseReason.FAULT
         return self._nothing(remote, draft)
 
     def negotiated(self, remote: str | None) -> None:
@@ -215,7 +215,7 @@ class Negotiation:
         local = self._media.local(places)
         agreed = offer_answer.answer(remote, local, self._terms.policy, self.agreed, hold=self.on_hold)
         if not agreed.lines:
-            self.problem = "; ".join(note.text for note in agreed.notes)
+            self.problem, self.blame = "; ".join(note.text for note in agreed.notes), CloseReason.NO_COMMON_CODEC
             return offer_answer.refuse_all(remote)
         self._answered = agreed
         return agreed.text

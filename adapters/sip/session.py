@@ -6,6 +6,7 @@ Plain values only: pjsua2 is behind ``call.py``, descriptions are ``negotiation.
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,7 +14,7 @@ import structlog
 
 from orbridge.adapters.sip import dtmf
 from orbridge.adapters.sip.call import Call, Phase
-from orbridge.adapters.sip.devices import profile_for
+from orbridge.adapters.sip.devices import DeviceProfile, profile_for
 from orbridge.adapters.sip.endings import ending_of, status_for
 from orbridge.adapters.sip.media import CallMedia
 from orbridge.adapters.sip.messages import Message
@@ -40,8 +41,6 @@ HANGUP_WITHIN_S = 3.0
 GIVEN_UP_S = 0.1
 # Whom we have no port for may try again after this.
 RETRY_AFTER_S = 10
-DTMF_MS = 160
-DTMF_GAP_S = 0.24
 
 
 class SipSession(Session):
@@ -70,13 +69,12 @@ class SipSession(Session):
         )
         self.user_agent = user_agent
         self._terms, self._transfer, self._bus = terms, transfer, bus
-        self._digits = dtmf.Digits(self._pressed)
+        self._digits, self._keys = dtmf.Digits(self._pressed), dtmf.InfoKeys(self._send_key)
         self._media = CallMedia(bus, terms.media, name, now_ns, self._digits.from_rtp, self._published)
         self._call: Call | None = None
         self._loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._negotiation = Negotiation(self, self._media, terms)
         # how it ends
         self._closing: tuple[CloseReason, str] | None = None
@@ -84,7 +82,9 @@ class SipSession(Session):
         self._redirected = False
         self._bye_heard = False
         self._info_refused = False
-        self._fast_updates = 0
+        # Content types of our INFOs without an answer yet, in their order.
+        self._infos: dict[int, str] = {}
+        self._info_numbers = itertools.count()
 
     # opening
 
@@ -120,7 +120,8 @@ class SipSession(Session):
         self._call = call
         self._after("ring", self._terms.ring_timeout_s, self._no_answer)
         try:
-            call.dial(uri, local=local, target=target)
+            late = profile_for("", self._terms.profile).late_offer
+            call.dial(uri, local=local, target=target, late_offer=late)
         except LocalError as exc:
             self._finish(CloseReason.UNREACHABLE, str(exc))
             raise
@@ -173,26 +174,33 @@ class SipSession(Session):
         self._negotiation.renegotiate()
 
     def send_dtmf(self, digits: str) -> None:
-        """Press keys towards the peer: RFC 4733 where agreed, else SIP INFO. Raises LocalError for other characters."""
-        keys = digits.upper()
-        if not keys or any(key not in dtmf.DIGITS for key in keys) or len(keys) > 64:
-            raise LocalError("keys are 1 to 64 of 0-9, *, #, A-D")
-        if self._media.takes_digits:
-            self._media.send_digits(keys)
+        """RFC 4733 where agreed (and the device's profile doesn't know better), else SIP INFO."""
+        keys = dtmf.keys_in(digits)
+        if self.state not in (State.ACTIVE, State.HELD):
+            raise LocalError(f"{self.id} takes no keys: the call is {self.state}")
+        if self._media.takes_digits and not self._profile.keys_by_info:
+            try:
+                self._media.send_digits(keys)
+            except ValueError as exc:
+                raise LocalError(f"{self.id} takes no keys: {exc}") from exc
         else:
-            self._spawn(self._press(keys))
+            self._keys.press(keys)
 
     def want_keyframe(self, track_id: int, attempt: int) -> None:
         line = self._media.line_of(track_id)
         if line is None or line.kind is not Kind.VIDEO or self._call is None or self._info_refused:
             return
-        profile = profile_for(self.user_agent, self._terms.profile)
         # One at a time: a device that is slow to answer must not collect a heap of them.
-        if profile.wants_info(attempt, line.feedback_send) and self._was_confirmed and self._fast_updates == 0:
+        wants = self._profile.wants_info(attempt, line.feedback_send)
+        if wants and self._was_confirmed and FAST_UPDATE_TYPE not in self._infos.values():
             self._info(FAST_UPDATE_TYPE, FAST_UPDATE)
 
     def stats(self) -> dict[str, Any]:
         return {"user_agent": self.user_agent, "legs": self._media.stats()}
+
+    @property
+    def _profile(self) -> DeviceProfile:
+        return profile_for(self.user_agent, self._terms.profile)
 
     # what the call tells (call.CallOwner)
 
@@ -337,32 +345,36 @@ class SipSession(Session):
         if digit is not None:
             self._digits.from_info(digit, twin_possible=self._media.hears_digits)
 
-    def _info(self, content_type: str, body: str) -> None:
+    def _info(self, content_type: str, body: str) -> bool:
+        """False when it can't be sent."""
         if self._call is None:
-            return
+            return False
+        # Noted before it goes: what fails at once is told as unanswered meanwhile.
+        number = next(self._info_numbers)
+        self._infos[number] = content_type
         try:
             self._call.info(content_type, body)
         except LocalError as exc:
             log.debug(events.SESSION_TROUBLED, session=self.id, problem=str(exc))
-            return
-        if content_type == FAST_UPDATE_TYPE:
-            self._fast_updates += 1
+            self._infos.pop(number, None)
+            return False
+        return True
 
     def _info_answered(self, status: int) -> None:
-        if self._fast_updates and status >= 200:
-            self._fast_updates -= 1
-            if status in (405, 415, 469, 489, 501):
-                self._info_refused = True
+        if status < 200 or not self._infos:
+            return
+        if self._infos.pop(next(iter(self._infos))) != FAST_UPDATE_TYPE:
+            if status >= 300:
+                log.info(events.SESSION_TROUBLED, session=self.id, problem=f"keys by INFO refused: {status}")
+            self._keys.answered(status)
+        elif status in (405, 415, 469, 489, 501):
+            self._info_refused = True
+
+    def _send_key(self, key: str) -> bool:
+        return not self.is_ending and self._info(*dtmf.info_body(key))
 
     def _pressed(self, digit: str) -> None:
         self.emit("dtmf", self, digit)
-
-    async def _press(self, keys: str) -> None:
-        for key in keys:
-            if self.is_ending:
-                return
-            self._info(*dtmf.info_body(key, DTMF_MS))
-            await asyncio.sleep(DTMF_GAP_S)
 
     # ending
 
@@ -394,6 +406,9 @@ class SipSession(Session):
         )
         if why is CloseReason.NO_COMMON_CODEC and not self._was_confirmed:
             text = self._negotiation.problem or text
+        elif self._was_confirmed and self._negotiation.agreed is None and self._negotiation.problem:
+            # pjsip itself ends a call whose late offer we refused
+            why, text = self._negotiation.blame, self._negotiation.problem
         self._finish(why, text)
 
     def _finish(self, reason: CloseReason, text: str = "") -> None:
@@ -407,6 +422,7 @@ class SipSession(Session):
         self._timers.clear()
         self._negotiation.close()
         self._digits.close()
+        self._keys.close()
         self.published, self.sinks = {}, []
         self._media.close()
 
@@ -420,8 +436,3 @@ class SipSession(Session):
         timer = self._timers.pop(what, None)
         if timer is not None:
             timer.cancel()
-
-    def _spawn(self, work: Any) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)

@@ -95,6 +95,19 @@ def hangup(session: str, /, *, socket: Socket = None) -> int:
     return EXIT_FINE
 
 
+@app.command
+def dtmf(session: str, digits: str, /, *, socket: Socket = None) -> int:
+    """Press keys towards the peer of a call, e.g. a meeting's PIN.
+
+    Args:
+        session: as `orbridge status` names it.
+        digits: 1 to 64 of 0-9, *, #, A-D.
+    """
+    ask_now(socket or places.control_socket(), "POST", f"/sessions/{session}/dtmf", {"digits": digits})
+    out().print(f"{len(digits)} keys are on their way")
+    return EXIT_FINE
+
+
 # Named as text: these load the engine, which the commands above work without.
 app.command(
     "orbridge.gateway.cli.demo:demo",

@@ -19,6 +19,7 @@ from orbridge.gateway.http.schema import (
     CallRequest,
     CallStarted,
     DeviceState,
+    DtmfRequest,
     PinRequest,
     Reloaded,
     Right,
@@ -71,6 +72,15 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("DELETE", "/sessions/{session}", "hangup", "operate", "End a session.", status=204),
     Operation("PUT", "/sessions/{session}/hold", "hold", "operate", "Put a call on hold from our side.", status=204),
     Operation("DELETE", "/sessions/{session}/hold", "resume", "operate", "End our hold of a call.", status=204),
+    Operation(
+        "POST",
+        "/sessions/{session}/dtmf",
+        "dtmf",
+        "operate",
+        "Press keys towards the peer of a call; they are on their way when this is answered.",
+        takes=DtmfRequest,
+        status=204,
+    ),
     Operation(
         "POST",
         "/calls",
@@ -167,6 +177,15 @@ class Api:
                 session.resume()
         except LocalError as exc:
             raise problem(409, "no_hold", str(exc), f"see {PREFIX}/sessions for the calls (adapter sip)") from exc
+        return web.Response(status=204)
+
+    async def dtmf(self, request: web.Request) -> web.Response:
+        session = self._session(request)
+        wanted = await read(request, DtmfRequest)
+        try:
+            session.send_dtmf(wanted.digits)
+        except LocalError as exc:
+            raise problem(409, "no_keys", str(exc), f"see {PREFIX}/sessions for the calls (adapter sip)") from exc
         return web.Response(status=204)
 
     async def call(self, request: web.Request) -> web.Response:

@@ -5,7 +5,7 @@ Times are seconds since 1970 (``*_at``) or since the thing began (``*_s``); rate
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -141,6 +141,12 @@ class PinRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     device: str
     participant: str | None = None
+
+
+class DtmfRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Keys to press towards a peer, one after the other, e.g. a meeting's PIN."""
+
+    digits: Annotated[str, msgspec.Meta(pattern="^[0-9*#A-Da-d]{1,64}$")]
 
 
 class Reloaded(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from device_media import TICKS, Camera, Depacketizer, Ear, Screen, packets_of, tone
 from pylibsrtp import Error as SrtpError
@@ -41,6 +42,28 @@ def bound_pair(host: str, rtcp_offset: int) -> tuple[socket.socket, socket.socke
         return pair[0], pair[1]
 
 
+KEYS = "0123456789*#ABCD"
+
+
+@dataclass
+class Press:
+    """A key that came as telephone events (RFC 4733): everything with one timestamp.
+
+    Attributes:
+        ticks: its longest duration, of the sound's clock.
+        packets, ends: how many came, and how many of them say that it's over.
+        began, ended: when the first and the first that says so came.
+    """
+
+    key: str
+    began: float
+    ended: float = 0.0
+    ticks: int = 0
+    packets: int = 0
+    ends: int = 0
+    marked: bool = False
+
+
 class Line:
     """Sends a camera or a tone and takes what comes.
 
@@ -53,6 +76,7 @@ class Line:
         awaits_keys: encryption was offered, and the answer isn't there yet.
         lose: how many of the next packets get lost on their way.
         heard_ssrc: whom the last packet came from.
+        presses: timestamp -> key that came as telephone events, in their order.
         strays: packets whose payload type isn't agreed. undecrypted: that don't decrypt.
     """
 
@@ -72,6 +96,7 @@ class Line:
         self.senders: set[tuple[str, int]] = set()
         self.pts: set[int] = set()
         self.asked: list[tuple[float, str]] = []
+        self.presses: dict[int, Press] = {}
         self.reports = 0
         self.screen, self.ear, self.depacketizer = Screen(), Ear(), Depacketizer()
         self.on_asked: Callable[[str], None] = lambda what: None
@@ -226,7 +251,7 @@ class Line:
             return
         pt, seq = packet[1] & 0x7F, int.from_bytes(packet[2:4], "big")
         name = self.names.get(pt)
-        if name is None:
+        if name is None and pt != self.dtmf_pt:
             self.strays += 1
             return
         self.packets += 1
@@ -240,12 +265,24 @@ class Line:
         payload = packet[12 + 4 * (packet[0] & 0x0F) :]
         if packet[0] & 0x10:
             payload = payload[4 + 4 * int.from_bytes(payload[2:4], "big") :]
-        if name == "H264":
+        if name is None:
+            self._key(int.from_bytes(packet[4:8], "big"), payload, marked=bool(packet[1] & 0x80))
+        elif name == "H264":
             picture = self.depacketizer.push(payload, bool(packet[1] & 0x80))
             if picture is not None:
                 self.screen.show(picture)
         elif name in TICKS:
             self.ear.hear(name, payload)
+
+    def _key(self, stamp: int, payload: bytes, *, marked: bool) -> None:
+        event, flags, ticks = struct.unpack(">BBH", payload[:4])
+        press = self.presses.setdefault(stamp, Press(KEYS[event], time.monotonic()))
+        assert press.key == KEYS[event], "two keys with one timestamp"
+        press.packets, press.ticks = press.packets + 1, max(press.ticks, ticks)
+        press.marked = press.marked or marked
+        if flags & 0x80:
+            press.ended = press.ended or time.monotonic()
+            press.ends += 1
 
     def _control(self, data: bytes) -> None:
         try:

@@ -35,6 +35,8 @@ TABLE = [
     ("GET", "/metrics", None, 401, 403, 403, 200, 200, 200),
     ("PUT", "/api/v1/sessions/sip-1/hold", None, 401, 403, 403, 409, 409, 409),
     ("DELETE", "/api/v1/sessions/sip-2/hold", None, 401, 403, 403, 404, 409, 409),
+    ("POST", "/api/v1/sessions/sip-1/dtmf", {"digits": "1#"}, 401, 403, 403, 409, 409, 409),
+    ("POST", "/api/v1/sessions/sip-2/dtmf", {"digits": "1#"}, 401, 403, 403, 404, 409, 409),
     ("DELETE", "/api/v1/sessions/sip-2", None, 401, 403, 403, 404, 204, 204),
     ("GET", "/healthz", None, 200, 200, 200, 200, 200, 200),
     ("GET", "/readyz", None, 200, 200, 200, 200, 200, 200),
