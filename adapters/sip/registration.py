@@ -3,7 +3,8 @@
 pjsip refreshes a registration that works. What fails is tried again here: after a random wait that grows to four
 seconds, and for a connection-oriented transport only once a connection can be made at all. While it works, an OPTIONS
 every few seconds is the probe: an answer that comes late means that the way was broken meanwhile, so we register anew,
-for the registrar may have been started again without its memory.
+for the registrar may have been started again without its memory. What has had no answer for two seconds is said in the
+status at once, long before pjsip gives it up.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ CONNECT_WITHIN_S = 2.0
 PROBE_EVERY_S = 5.0
 # An answer later than this was preceded by lost requests.
 LATE_S = 1.5
+# pjsip's own words for no answer (408) and no way there (503).
+GIVEN_UP = frozenset({408, 503})
+# By then a request has been repeated twice (RFC 3261 17.1.2: after 0.5 and 1.5 s).
+UNANSWERED_AFTER_S = 2.0
 # Wrong credentials don't become right by asking often, and some registrars lock accounts.
 REFUSED_WAIT_S = 60.0
 
@@ -67,6 +72,9 @@ class Registration:
         self._wait_s = FIRST_WAIT_S
         self._probe_sent_at = 0.0
         self._is_probing = False
+        # loop times: since when REGISTER has no answer, None: it has; when anything was answered, None: never
+        self._asked_at: float | None = None
+        self._heard_at: float | None = None
         self._told = ("off", "")
 
     def start(self) -> None:
@@ -105,8 +113,22 @@ class Registration:
             self.state = "off"
 
     def facts(self) -> dict[str, Any]:
+        """For people and programs. ``state`` may be ``unanswered`` too: registered, but the registrar is silent now."""
         where = f"{bracketed(self.registrar.host)}:{self.registrar.effective_port}"
-        return {"registrar": where, "room": self.config.room, "state": self.state, "detail": self.detail}
+        state, detail = self.state, self.detail
+        silent = self._silence()
+        if silent:
+            state, detail = "unanswered" if state == "registered" else state, silent
+        return {"registrar": where, "room": self.config.room, "state": state, "detail": detail}
+
+    def _silence(self) -> str:
+        """In words, when a request has no answer for longer than it takes."""
+        pending = [at for at in (self._asked_at, self._probe_sent_at if self._is_probing else None) if at is not None]
+        now = asyncio.get_running_loop().time()
+        if not pending or now - min(pending) < UNANSWERED_AFTER_S:
+            return ""
+        last = "none before" if self._heard_at is None else f"last one {now - self._heard_at:.0f} s ago"
+        return f"trying: no answer for {now - min(pending):.0f} s, {last}"
 
     async def _run(self) -> None:
         while True:
@@ -138,9 +160,11 @@ class Registration:
     async def _register(self) -> bool:
         assert self.account is not None
         self._answered.clear()
+        self._asked_at = asyncio.get_running_loop().time()
         try:
             self.account.setRegistration(True)
         except pj.Error as exc:
+            self._asked_at = None
             self._set("unreachable", exc.reason)
             return False
         await self._answered.wait()
@@ -169,12 +193,18 @@ class Registration:
 
     def _on_probe(self, status: int) -> None:
         self._is_probing = False
-        late = asyncio.get_running_loop().time() - self._probe_sent_at > LATE_S
-        if self.state == "registered" and (late or status in (408, 503)):
+        now = asyncio.get_running_loop().time()
+        late = now - self._probe_sent_at > LATE_S
+        if status not in GIVEN_UP:
+            self._heard_at = now
+        if self.state == "registered" and (late or status in GIVEN_UP):
             self._set("unreachable", "the way to the registrar was broken")
             self._answered.set()
 
     def _on_state(self, code: int, reason: str, expires_s: int) -> None:
+        self._asked_at = None
+        if code not in GIVEN_UP:
+            self._heard_at = asyncio.get_running_loop().time()
         if code // 100 == 2:
             self._set("registered" if expires_s > 0 else "off", "")
         elif code in (401, 403, 404, 407):

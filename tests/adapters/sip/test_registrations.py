@@ -1,6 +1,7 @@
 """Registering elsewhere: digest, outages of the registrar and of the way to it, calls through it."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 
@@ -90,11 +91,31 @@ async def test_a_registrar_that_comes_later_is_found_within_five_seconds(pbx: Pb
     await pbx.open()
     async with gateway(config({"registrars": [ENTRY]}), {"pbx": "s3cret"}) as gw:
         await asyncio.sleep(3.0)
-        assert state(gw) == "registering"
+        entry = gw.adapter.status()["registrations"][0]
+        assert entry["state"] == "registering"
+        assert re.fullmatch(r"trying: no answer for [23] s, none before", entry["detail"])
         pbx.is_up = True
         back = time.monotonic()
         await gw.until(lambda: state(gw) == "registered", 6.0)
         assert pbx.registered[-1] - back < 5.0
+
+
+async def test_a_silent_registrar_is_said_while_the_request_waits(pbx: Pbx) -> None:
+    """pjsip waits for 32 s; whoever looks learns it sooner, and calls are still taken as before."""
+    await pbx.open()
+    async with gateway(config({"registrars": [ENTRY]}), {"pbx": "s3cret"}) as gw:
+        await gw.until(lambda: state(gw) == "registered")
+        pbx.is_up = False
+        # the next probe within 5 s, 2 s for its answer
+        await gw.until(lambda: state(gw) == "unanswered", 8.0)
+        detail = gw.adapter.status()["registrations"][0]["detail"]
+        assert re.fullmatch(r"trying: no answer for 2 s, last one [2-7] s ago", detail), detail
+        dialog, answer = await pbx.invite(description(), room="orbridge")
+        assert status(answer) == 200
+        await pbx.transact("BYE", dialog)
+        pbx.is_up = True
+        await gw.until(lambda: state(gw) == "registered", 6.0)
+        assert gw.adapter.status()["registrations"][0]["detail"] == ""
 
 
 async def test_after_an_outage_it_registers_anew_within_five_seconds(pbx: Pbx) -> None:
