@@ -1,5 +1,6 @@
 """Clocks of sources that drift, jump and come in bursts."""
 
+import itertools
 import random
 
 import pytest
@@ -114,7 +115,7 @@ def test_after_an_interruption_media_time_goes_on() -> None:
 def test_frames_of_sound_follow_without_gap_although_milliseconds_are_rounded() -> None:
     frames = FrameClock(44_100)
     ticks = [frames.ticks(int(number * 1024 / 44.1), 1024) for number in range(2000)]
-    assert {after - before for before, after in zip(ticks, ticks[1:], strict=False)} == {1024}
+    assert {after - before for before, after in itertools.pairwise(ticks)} == {1024}
 
 
 def test_a_hole_in_the_sound_shows() -> None:
@@ -128,7 +129,7 @@ def test_a_follower_takes_out_jitter_and_steps_where_it_must() -> None:
     for number in range(250):
         jitter = seeded.randrange(0, 20 * MS)
         got.append(follower.host_ns(number * 3600, START_NS + number * 40 * MS + jitter))
-    steps = [after - before for before, after in zip(got, got[1:], strict=False)]
+    steps = [after - before for before, after in itertools.pairwise(got)]
     assert all(abs(step - 40 * MS) <= MS for step in steps)
     jumped = follower.host_ns(250 * 3600, START_NS + 60_000 * MS)
     assert jumped == START_NS + 60_000 * MS
