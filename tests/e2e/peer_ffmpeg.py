@@ -1,4 +1,4 @@
-"""ffmpeg as an encoder that publishes and as a player: Debian's (5) and a current one (9), which speaks enhanced RTMP."""
+"""ffmpeg that publishes as an encoder does, and plays: Debian's (5), and a current one (9) with enhanced RTMP."""
 
 import asyncio
 import contextlib
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-import imageio_ffmpeg
+import imageio_ffmpeg  # type: ignore[import-untyped]
 from waiting import until
 
 Version = Literal[5, 9]

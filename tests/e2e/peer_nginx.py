@@ -51,7 +51,8 @@ class NginxRtmp:
 
     async def start(self) -> None:
         binary = shutil.which("nginx", path="/usr/sbin:/usr/bin")
-        assert binary and MODULE.exists(), "nginx with its RTMP module isn't installed: make test installs it"
+        assert binary is not None, "nginx isn't installed: make test installs it"
+        assert MODULE.exists(), "nginx's RTMP module isn't installed: make test installs it"
         config = self.folder / "nginx.conf"
         config.write_text(CONFIG.format(module=MODULE, folder=self.folder, port=self.port, more=self.more))
         with (self.folder / "out").open("ab") as out:

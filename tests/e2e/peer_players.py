@@ -24,7 +24,7 @@ async def rtmpdump(url: str, path: Path, *, seconds: float = 5.0) -> str:
 
 
 async def gstreamer_play(url: str, path: Path, *, seconds: float = 5.0) -> None:
-    """Play with rtmp2src into an FLV file. ``url`` without a query: GStreamer takes the secret as a part of the name."""
+    """Play with rtmp2src into an FLV file."""
     command = [program("gst-launch-1.0"), "-e", "rtmp2src", f"location={url}", "tls-validation-flags=0"]
     command += ["!", "filesink", f"location={path}"]
     said = await _played_until_ended(command, path, seconds)

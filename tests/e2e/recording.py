@@ -1,6 +1,7 @@
 """What a player got, as other people's demuxers and decoders see it: ffprobe for the timestamps, libav for the rest."""
 
 import asyncio
+import itertools
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ class Played:
             ("video", self.video, 1000 / fps, video_gap_frames),
             ("audio", self.audio, audio_frame_ms, 2.0),
         ):
-            for before, after in zip(packets, packets[1:], strict=False):
+            for before, after in itertools.pairwise(packets):
                 gap_ms = after.dts_ms - before.dts_ms
                 assert gap_ms > 0, f"{what}: dts {after.dts_ms} after {before.dts_ms}"
                 # timestamps are whole milliseconds

@@ -25,6 +25,29 @@ room = "{room}"
 """
 
 
+ENCODER = """
+[[devices]]
+name = "{name}"
+adapter = "rtmp"
+key_file = "key-{name}"
+room = "{room}"
+{more}
+"""
+
+TOKEN = """
+[[tokens]]
+name = "{name}"
+secret_file = "token-{name}"
+may = [{may}]
+{more}
+"""
+
+
+def key_of(encoder: str) -> str:
+    """The stream key of an encoder of ``Gateway.encoder``."""
+    return f"{encoder}-s3cret+/="
+
+
 @dataclass
 class Gateway:
     """One running `orbridge serve`. ``async with`` it."""
@@ -40,9 +63,34 @@ class Gateway:
     sip: int = field(default_factory=free_port)
     sip_tls: int = field(default_factory=free_port)
     media_ports: int = field(default_factory=lambda: 40000 + free_port() % 100 * 200)
+    # RTMP is there when an encoder is, and RTMPS when a certificate is.
+    rtmp: int = field(default_factory=free_port)
+    rtmps: int = field(default_factory=free_port)
+    rtmp_more: str = ""
+    certificate: Path | None = None
+    encoders: list[dict[str, str]] = field(default_factory=list)
+    tokens: list[dict[str, str]] = field(default_factory=list)
 
     def device(self, name: str, address: str, room: str, more: str = "") -> None:
         self.devices.append({"name": name, "address": address, "room": room, "more": more})
+
+    def encoder(self, name: str, room: str, more: str = "") -> None:
+        """A device that publishes over RTMP with the key ``key_of(name)``."""
+        self.encoders.append({"name": name, "room": room, "more": more})
+
+    def token(self, name: str, *may: str, more: str = "") -> None:
+        """A token whose secret is ``secret-NAME``."""
+        self.tokens.append({"name": name, "may": ", ".join(f'"{right}"' for right in may), "more": more})
+
+    def publish_url(self, name: str, key: str | None = None, *, secure: bool = False) -> str:
+        return f"{self._rtmp_url(secure)}/live/{name}?key={key or key_of(name)}"
+
+    def play_url(self, stream: str, *, token: str = "", app: str = "live", secure: bool = False) -> str:
+        """Of a device by its name, a stream by its own, or with ``app="rooms"`` a room."""
+        return f"{self._rtmp_url(secure)}/{app}/{stream}" + (f"?token=secret-{token}" if token else "")
+
+    def _rtmp_url(self, secure: bool) -> str:
+        return f"rtmps://127.0.0.1:{self.rtmps}" if secure else f"rtmp://127.0.0.1:{self.rtmp}"
 
     @property
     def control(self) -> Path:
@@ -73,7 +121,23 @@ class Gateway:
             f'[control]\nsocket = "{self.control}"\n'
             f'[log]\nformat = "json"\nlevel = "debug"\n{self.more}\n'
             + "".join(DEVICE.format(**device) for device in self.devices)
+            + "".join(ENCODER.format(**encoder) for encoder in self.encoders)
+            + "".join(TOKEN.format(**token) for token in self.tokens)
+            + self._rtmp_section()
         )
+        for encoder in self.encoders:
+            (self.folder / f"key-{encoder['name']}").write_text(key_of(encoder["name"]))
+        for token in self.tokens:
+            (self.folder / f"token-{token['name']}").write_text(f"secret-{token['name']}")
+
+    def _rtmp_section(self) -> str:
+        if not self.encoders:
+            return ""
+        tls = ""
+        if self.certificate is not None:
+            tls = f'tls_listen = "127.0.0.1:{self.rtmps}"\ntls_certificate = "{self.certificate}"\n'
+            tls += f'tls_key = "{self.certificate}"\n'
+        return f'[rtmp]\nlisten = "127.0.0.1:{self.rtmp}"\n{tls}{self.rtmp_more}\n'
 
     async def __aenter__(self) -> "Gateway":
         self.write()

@@ -4,19 +4,19 @@ What is decoded is read from the other programs' own counters; what is heard is 
 """
 
 import asyncio
-import ssl
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from certificates import self_made_certificate
 from peer_baresip import Baresip
 from peer_chromium import chromium, stats, tone_file, tones
 from playwright.async_api import Browser
 from room_page import RoomPage
 from running_gateway import Gateway
-from waiting import until
+from waiting import crowding, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(180)]
 
@@ -53,12 +53,12 @@ def theatre(tmp_path: Path, camera_file: Path, **more: object) -> Baresip:
 async def check_browser_sees_and_hears(room: RoomPage, tone: float = DEVICE_TONE) -> None:
     async def decoded() -> bool:
         videos = await stats(room.page, "inbound", "video")
-        return any(v.get("framesDecoded", 0) > 50 and v.get("framesPerSecond", 0) >= 20 for v in videos)
+        return any(v.get("framesDecoded", 0) > 50 and v.get("framesPerSecond", 0) >= 20 / crowding() for v in videos)
 
     await until("the browser decodes the theatre's picture", decoded, within_s=15)
     (video,) = [v for v in await stats(room.page, "inbound", "video") if v.get("framesDecoded", 0) > 50]
     assert (video["frameWidth"], video["frameHeight"]) == (640, 360)
-    assert video["framesPerSecond"] == pytest.approx(25, abs=4)
+    assert 21 / crowding() <= video["framesPerSecond"] <= 29
     assert "H264" in video["codec"]
     await until(
         f"the browser hears {tone} Hz",
@@ -234,16 +234,3 @@ async def pictures_of_others(gateway: Gateway, viewer: str) -> int:
             legs = (await gateway.api("GET", f"/sessions/{session['id']}"))["stats"]["legs"]
             got += sum(receiver["units"] for leg in legs for receiver in leg["receivers"] if receiver["width"])
     return got
-
-
-def self_made_certificate(folder: Path) -> Path:
-    """Certificate and key in one PEM file, as baresip wants it."""
-    path = folder / "tls.pem"
-    key, cert = folder / "key.pem", folder / "cert.pem"
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=127.0.0.1"
-    subprocess.run(
-        [*command.split(), "-keyout", str(key), "-out", str(cert)], check=True, capture_output=True, timeout=30
-    )
-    path.write_text(cert.read_text() + key.read_text())
-    ssl.create_default_context().load_cert_chain(path)
-    return path
