@@ -29,7 +29,7 @@ Event: TypeAlias = (
     | tuple[Literal["keyframe_wanted"], int, int]
     # a key frame came after it was wanted: track id, ms waited
     | tuple[Literal["keyframe_came"], int, int]
-    # picture size known or changed (read from SPS / VP8 header): track id, width, height
+    # picture size known or changed (read from the SPS of H.264 and H.265, a VP8 header): track id, width, height
     | tuple[Literal["size"], int, int, int]
     # the pictures of a video track come in another order than they are shown (B-pictures), measured from their pts:
     # track id, ms that a picture must be held back at most. Once when it is first seen, again when it needs more than
@@ -105,7 +105,9 @@ class Engine:
     def want_keyframe(self, track_id: int) -> None:
         """Ask a track's source for a key frame, coalesced with others' wishes, repeated until it comes."""
     def set_parameter_sets(self, track_id: int, nals: Sequence[bytes]) -> None:
-        """SPS and PPS known from signalling (``sprop-parameter-sets``), without start codes."""
+        """Parameter sets known from signalling (``sprop-parameter-sets``, a decoder configuration record), without
+        start codes: SPS and PPS; of an H.265 track VPS too. They are kept with the track, as are those that its
+        pictures carry, and put before each key frame that lacks one of them."""
     def stats(self) -> dict[str, Any]:
         """Totals: legs, streams, subscribers, packets_in, packets_out, bytes_in, bytes_out, wakeups, cpu_ns
         (the media thread's), mixer_cpu_ns, rejected, events_dropped, loop_max_us since last asked; send_calls,

@@ -7,10 +7,23 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from engine_peer import PORTS, wait_event, wait_for
+from engine_peer import PORTS, prefixed, wait_event, wait_for
 
 from orbridge.codecs import media
 from orbridge.codecs._engine import Engine, Subscription
+
+# x265 3.5: Main, 1920x1080; 1366x768, cut out of 1368x768
+VPS, SPS, PPS, SMALLER, IDR, TRAIL = map(
+    bytes.fromhex,
+    (
+        "40010c01ffff016000000300900000030000030078959409",
+        "420101016000000300900000030000030078a003c0801107cb965654a4c2f0168080000003008000000c84",
+        "4401c073c189",
+        "420101016000000300900000030000030078a002b080301cde595952930bc05a020000030002000003003210",
+        "2801ac74110b2ee488830ec2",
+        "0201d0115620e02238304081",
+    ),
+)
 
 Units = list[tuple[int, int, int, bool, bool, int, int, bytes]]
 
@@ -99,3 +112,27 @@ def test_the_rates_of_what_python_writes(engine: Engine) -> None:
     track = engine.streams()[0]["tracks"][0]
     assert 35 < track["fps"] < 45
     assert 35 * 8000 < track["bitrate_bps"] < 45 * 8000
+
+
+def test_an_h265_track_keeps_its_parameter_sets_and_says_its_size(engine: Engine) -> None:
+    publisher = engine.publish("hevc")
+    video = publisher.add_track("video", "H265", clock_hz=90_000)
+    engine.set_parameter_sets(video, [VPS, SPS, PPS])
+    subscription = engine.subscribe([video], wake_ms=0)
+    delimiter = bytes.fromhex("460150")
+    publisher.write(video, 0, prefixed([delimiter, IDR]), keyframe=True)
+    publisher.write(video, 3000, prefixed([TRAIL]), keyframe=False)
+    assert wait_event(engine, "size") == ("size", video, 1920, 1080)
+    publisher.write(video, 6000, prefixed([SMALLER, IDR]), keyframe=True)
+    assert wait_event(engine, "size") == ("size", video, 1366, 768)
+    publisher.write(video, 9000, prefixed([VPS, SMALLER, PPS, IDR]), keyframe=True)
+    assert [unit[7] for unit in taken(subscription, 4)] == [
+        prefixed([delimiter, VPS, SPS, PPS, IDR]),
+        prefixed([TRAIL]),
+        prefixed([VPS, SMALLER, PPS, IDR]),
+        prefixed([VPS, SMALLER, PPS, IDR]),
+    ]
+    track = engine.streams()[0]["tracks"][0]
+    assert (track["codec"], track["width"], track["height"], track["keyframes"]) == ("H265", 1366, 768, 3)
+    with pytest.raises(ValueError, match="VPS"):
+        engine.set_parameter_sets(video, [b"\x67\x42"])

@@ -1,19 +1,14 @@
 //! What is inside H.264 NAL units (ITU-T H.264, 08/2021): parameter sets, slice headers, key frames.
 //!
-//! `sps` reads sequence parameter sets, `sets` keeps a track's parameter sets, `bits` is the bit reader below both.
+//! `sps` reads sequence parameter sets; what H.265 shares is in `nal`.
 //! Deliberately not read: anything of a picture beyond the first three values of its slice headers, SVC and MVC
 //! extensions, HRD parameters.
 
-mod bits;
-mod sets;
 mod sps;
 
-pub use sets::ParameterSets;
 pub use sps::Sps;
 
-use crate::payload::MAX_NALS;
-use bits::Bits;
-use std::fmt;
+use crate::nal::{Bits, NalError};
 
 /// NAL unit types (table 7-1).
 pub const SLICE: u8 = 1;
@@ -34,32 +29,6 @@ pub fn is_slice(kind: u8) -> bool {
     (SLICE..=IDR).contains(&kind)
 }
 
-/// What is wrong with a NAL unit, or with the payload that should consist of them.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum H264Error {
-    /// Ends before its syntax does.
-    Truncated,
-    /// Not the NAL unit type that was asked for.
-    WrongType(u8),
-    /// A value outside what the standard allows, by the name of its syntax element.
-    Value(&'static str),
-    /// A length prefix that reaches past the payload, an empty NAL unit, or more than `payload::MAX_NALS`.
-    Length,
-}
-
-impl fmt::Display for H264Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            H264Error::Truncated => write!(f, "nal unit ends before its syntax does"),
-            H264Error::WrongType(kind) => write!(f, "nal unit has type {kind}"),
-            H264Error::Value(name) => write!(f, "{name} is outside its range"),
-            H264Error::Length => write!(f, "length of a nal unit does not fit the payload"),
-        }
-    }
-}
-
-impl std::error::Error for H264Error {}
-
 /// A picture parameter set's identity (7.3.2.2).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Pps {
@@ -72,7 +41,7 @@ impl Pps {
     ///
     /// # Errors
     /// `WrongType`, `Truncated`, `Value`.
-    pub fn parse(nal: &[u8]) -> Result<Pps, H264Error> {
+    pub fn parse(nal: &[u8]) -> Result<Pps, NalError> {
         let mut bits = body(nal, |kind| kind == PPS)?;
         Ok(Pps {
             id: bits.ue_below(256, "pic_parameter_set_id")? as u8,
@@ -103,7 +72,7 @@ impl Slice {
     ///
     /// # Errors
     /// `WrongType`, `Truncated`, `Value`.
-    pub fn parse(nal: &[u8]) -> Result<Slice, H264Error> {
+    pub fn parse(nal: &[u8]) -> Result<Slice, NalError> {
         let mut bits = body(nal, |kind| matches!(kind, SLICE | 2 | IDR))?;
         let first_mb = bits.ue()?;
         let kind = match bits.ue_below(10, "slice_type")? % 5 {
@@ -190,7 +159,7 @@ fn has_recovery_point(nal: &[u8]) -> bool {
 }
 
 /// payloadType and payloadSize: bytes are added up until one is not 255.
-fn sei_number(bits: &mut Bits<'_>) -> Result<u32, H264Error> {
+fn sei_number(bits: &mut Bits<'_>) -> Result<u32, NalError> {
     let mut value = 0;
     loop {
         let byte = bits.u(8)?;
@@ -201,30 +170,11 @@ fn sei_number(bits: &mut Bits<'_>) -> Result<u32, H264Error> {
     }
 }
 
-/// Where the NAL units lie in a length-prefixed payload, as `Unit::nals`.
-///
-/// # Errors
-/// `Length`: also for an empty NAL unit, and for more than `payload::MAX_NALS`.
-pub fn index(payload: &[u8]) -> Result<Box<[(u32, u32)]>, H264Error> {
-    let mut nals = Vec::new();
-    let mut at = 0;
-    while at < payload.len() {
-        let (prefix, rest) = payload[at..].split_first_chunk::<4>().ok_or(H264Error::Length)?;
-        let len = u32::from_be_bytes(*prefix);
-        if len == 0 || len as usize > rest.len() || nals.len() == MAX_NALS {
-            return Err(H264Error::Length);
-        }
-        nals.push(((at + 4) as u32, len));
-        at += 4 + len as usize;
-    }
-    Ok(nals.into())
-}
-
 /// The RBSP of a NAL unit of the right type.
-fn body(nal: &[u8], wanted: impl Fn(u8) -> bool) -> Result<Bits<'_>, H264Error> {
+fn body(nal: &[u8], wanted: impl Fn(u8) -> bool) -> Result<Bits<'_>, NalError> {
     let kind = nal_type(nal);
     if !wanted(kind) {
-        return Err(H264Error::WrongType(kind));
+        return Err(NalError::WrongType(kind));
     }
     Ok(Bits::new(&nal[1..]))
 }
@@ -244,10 +194,10 @@ pub(crate) mod tests {
     }
 
     // the first bytes of NAL units that x264 164 wrote with --open-gop
-    const SPS_HEX: &str = "6764000cacd94141fb011000000300100000030140f1429960";
-    const PPS_HEX: &str = "68ebe3cb22c0";
+    pub(crate) const SPS_HEX: &str = "6764000cacd94141fb011000000300100000030140f1429960";
+    pub(crate) const PPS_HEX: &str = "68ebe3cb22c0";
     const RECOVERY: &str = "060601c480";
-    const IDR_HEX: &str = "6588840010fffef781bf32cb643faac94b44";
+    pub(crate) const IDR_HEX: &str = "6588840010fffef781bf32cb643faac94b44";
     const I: &str = "4188990047fffef7881f32cb";
     const P: &str = "419a236c437ffea78e470ab5";
     const B: &str = "019e626a437f0003f860e46d";
@@ -278,50 +228,8 @@ pub(crate) mod tests {
     fn identities_of_sets_and_slices() {
         assert_eq!(Pps::parse(&from_hex(PPS_HEX)), Ok(Pps { id: 0, sps_id: 0 }));
         assert_eq!(Slice::parse(&from_hex(P)), Ok(Slice { first_mb: 0, kind: SliceKind::P, pps_id: 0 }));
-        assert_eq!(Slice::parse(&from_hex(PPS_HEX)), Err(H264Error::WrongType(8)));
-        assert_eq!(Slice::parse(&[0x41]), Err(H264Error::Truncated));
-    }
-
-    #[test]
-    fn index_refuses_lengths_that_do_not_fit() {
-        assert_eq!(index(&[0, 0, 0, 1, 0x65, 0, 0, 0, 2, 0x41, 9]).as_deref(), Ok(&[(4, 1), (9, 2)][..]));
-        assert_eq!(index(&[]).as_deref(), Ok(&[][..]));
-        for bad in [&[0, 0, 0, 2, 0x65][..], &[0, 0, 0, 0], &[0, 0, 1], &[0xFF, 0xFF, 0xFF, 0xFF, 1]] {
-            assert_eq!(index(bad), Err(H264Error::Length));
-        }
-    }
-
-    #[test]
-    fn prepends_what_a_picture_lacks() {
-        let mut sets = ParameterSets::default();
-        assert!(!sets.complete());
-        assert!(sets.keep(&from_hex(SPS_HEX)));
-        assert!(sets.keep(&from_hex(PPS_HEX)));
-        assert!(!sets.keep(&from_hex(PPS_HEX)));
-        assert!(!sets.keep(&from_hex(IDR_HEX)));
-        assert!(sets.complete());
-        assert_eq!(sets.sps().map(|sps| (sps.width, sps.height)), Some((320, 240)));
-
-        let payload = prefixed(&[&[0x09, 0xF0], &from_hex(PPS_HEX), &from_hex(IDR_HEX)]);
-        let (payload, nals) = sets.prepended(&payload, &index(&payload).unwrap()).unwrap();
-        let expected = prefixed(&[&[0x09, 0xF0], &from_hex(SPS_HEX), &from_hex(PPS_HEX), &from_hex(IDR_HEX)]);
-        assert_eq!(*payload, *expected);
-        assert_eq!(nals, index(&expected).unwrap());
-        assert_eq!(sets.prepended(&payload, &nals), None);
-    }
-
-    #[test]
-    fn sets_are_bounded() {
-        let mut sets = ParameterSets::default();
-        // pps ids 0..=255 as ue(v) followed by sps id 0
-        for id in 0u32..256 {
-            let code = u64::from(id + 1) << 1 | 1;
-            let width = 2 * (id + 1).ilog2() + 2;
-            let mut nal = vec![0x68];
-            nal.extend_from_slice(&(code << (64 - width)).to_be_bytes());
-            sets.keep(&nal);
-        }
-        assert_eq!(sets.nals().count(), 32);
+        assert_eq!(Slice::parse(&from_hex(PPS_HEX)), Err(NalError::WrongType(8)));
+        assert_eq!(Slice::parse(&[0x41]), Err(NalError::Truncated));
     }
 
     pub(crate) fn prefixed(nals: &[&[u8]]) -> Vec<u8> {
@@ -338,23 +246,6 @@ pub(crate) mod tests {
         fn no_nal_units_panic(nals in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..6)) {
             let summary = Summary::of(nals.iter().map(Vec::as_slice));
             prop_assert!(!summary.intra || summary.picture);
-            let mut sets = ParameterSets::default();
-            sets.keep_all(nals.iter().map(Vec::as_slice));
-            let filled: Vec<&[u8]> = nals.iter().map(Vec::as_slice).filter(|nal| !nal.is_empty()).collect();
-            let payload = prefixed(&filled);
-            let nals = index(&payload).unwrap();
-            prop_assert_eq!(nals.len(), filled.len());
-            if let Some((payload, nals)) = sets.prepended(&payload, &nals) {
-                prop_assert_eq!(index(&payload).unwrap(), nals);
-            }
-        }
-
-        #[test]
-        fn index_never_panics(payload in proptest::collection::vec(prop_oneof![Just(0u8), Just(1u8), any::<u8>()], 0..64)) {
-            if let Ok(nals) = index(&payload) {
-                let rebuilt: Vec<&[u8]> = nals.iter().map(|&(s, l)| &payload[s as usize..(s + l) as usize]).collect();
-                prop_assert_eq!(prefixed(&rebuilt), payload);
-            }
         }
     }
 }

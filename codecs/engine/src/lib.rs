@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `unit` | the access unit and the ids |
 //! | `rtp`, `rtcp`, `srtp` | bytes of RFC 3550, 4585, 5104, 4588, 8285, 3711, 7714, parse beside serialise |
+//! | `nal/*`, `h264`, `h265` | inside NAL units: parameter sets, picture sizes, key frames |
 //! | `payload/*` | RTP payload formats: packets to access units and back |
 //! | `receiver`, `sender`, `leg` | one peer: order, loss, feedback, keys, addresses |
 //! | `bus/*` | streams, tracks, caches, queues, key-frame wishes |
@@ -22,9 +23,11 @@ pub mod audio;
 pub mod bus;
 pub mod core;
 pub mod h264;
+pub mod h265;
 pub mod io;
 pub mod leg;
 pub mod mixer_thread;
+pub mod nal;
 pub mod output;
 pub mod payload;
 pub mod receiver;

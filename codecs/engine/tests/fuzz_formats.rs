@@ -5,6 +5,7 @@
 //! --no-default-features --test fuzz_formats` (seconds a target; the targets run side by side). A failure prints the
 //! case's seed; `ORBRIDGE_FUZZ_SEED=<seed>` runs that case alone.
 
+use _engine::nal::{ParameterSets, Syntax};
 use _engine::payload::dtmf::TelephoneEvent;
 use _engine::payload::vp8::{keyframe_size, Descriptor};
 use _engine::payload::{
@@ -12,7 +13,7 @@ use _engine::payload::{
 };
 use _engine::srtp::{Profile, Protector, Unprotector};
 use _engine::unit::{Codec, TrackId, Unit};
-use _engine::{h264, rtcp, rtp};
+use _engine::{h264, h265, nal, rtcp, rtp};
 use std::time::{Duration, Instant};
 
 /// Cases of a short run.
@@ -212,13 +213,18 @@ fn nal_seeds() -> Vec<Vec<u8>> {
         "419a236c437ffea78e470ab5",
         "019e626a437f0003f860e46d",
         "09f0",
+        "40010c01ffff016000000300900000030000030078959409",
+        "420101016000000300900000030000030078a003c0801107cb965654a4c2f0168080000003008000000c84",
+        "4201010408000003009d0800000300005ab0052201f1c447b6595952930bc05a020000030002000003003c10",
+        "4401c073c189",
+        "460150",
     ]
     .map(|text| hex(&text.replace(' ', "")))
     .into()
 }
 
 #[test]
-fn h264_nal_units() {
+fn nal_units() {
     let seeds = nal_seeds();
     fuzz(|random| {
         let nals: Vec<Vec<u8>> = (0..random.below(6)).map(|_| random.mutated(&seeds)).collect();
@@ -227,6 +233,9 @@ fn h264_nal_units() {
                 assert!(sps.width > 0 && sps.height > 0 && sps.max_reorder_frames <= 16);
             }
             let _either = (h264::Pps::parse(nal), h264::Slice::parse(nal));
+            if let Ok(sps) = h265::Sps::parse(nal) {
+                assert!(sps.width > 0 && sps.height > 0 && sps.id < 16);
+            }
         }
         let filled: Vec<&[u8]> = nals.iter().map(Vec::as_slice).filter(|nal| !nal.is_empty()).collect();
         let mut payload = Vec::new();
@@ -234,15 +243,17 @@ fn h264_nal_units() {
             payload.extend_from_slice(&(nal.len() as u32).to_be_bytes());
             payload.extend_from_slice(nal);
         }
-        let index = h264::index(&payload).unwrap();
+        let index = nal::index(&payload).unwrap();
         assert_eq!(index.len(), filled.len());
-        let mut sets = h264::ParameterSets::default();
-        sets.keep_all(filled.iter().copied());
-        if let Some((more, nals)) = sets.prepended(&payload, &index) {
-            assert_eq!(h264::index(&more).unwrap(), nals);
+        for syntax in [Syntax::H264, Syntax::H265] {
+            let mut sets = ParameterSets::new(syntax);
+            sets.keep_all(filled.iter().copied());
+            if let Some((more, nals)) = sets.prepended(&payload, &index) {
+                assert_eq!(nal::index(&more).unwrap(), nals);
+            }
         }
         let cut = random.mutated(&[payload]);
-        if let Ok(index) = h264::index(&cut) {
+        if let Ok(index) = nal::index(&cut) {
             let end = index.last().map_or(0, |&(start, len)| start + len);
             assert_eq!(end as usize, cut.len());
         }
@@ -253,7 +264,7 @@ fn h264_nal_units() {
 fn check_frame(codec: Codec, frame: Frame, packing: &Packing) {
     assert!(!frame.payload.is_empty() && frame.payload.len() <= MAX_UNIT_BYTES && frame.nals.len() <= MAX_NALS);
     if codec == Codec::H264 {
-        assert_eq!(h264::index(&frame.payload).unwrap(), frame.nals);
+        assert_eq!(nal::index(&frame.payload).unwrap(), frame.nals);
     }
     let unit = Unit {
         track: TrackId(1),

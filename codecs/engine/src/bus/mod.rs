@@ -10,6 +10,7 @@ pub mod reordering;
 pub mod track;
 pub mod wish;
 
+use crate::nal::{ParameterSets, Syntax};
 use crate::unit::{Codec, IdMap, Ns, QueueId, TrackId, UnitRef};
 use cache::GopCache;
 use queue::{Pushed, UnitQueue};
@@ -46,7 +47,9 @@ impl std::fmt::Display for BusError {
             BusError::NotMixed(id, codec) => {
                 write!(f, "track {} carries {}, which a mixer can't decode", id.0, codec.name())
             }
-            BusError::NoParameterSet => write!(f, "a parameter set is an SPS or PPS NAL unit without start code"),
+            BusError::NoParameterSet => {
+                write!(f, "a parameter set is a VPS (H.265), SPS or PPS NAL unit without start code")
+            }
             BusError::KindDiffers { codec, video } => {
                 write!(f, "{} is no codec for {}", codec.name(), if *video { "video" } else { "audio" })
             }
@@ -144,7 +147,7 @@ impl Bus {
             queues: Vec::new(),
             cache: GopCache::new(stream.cache_limit, stream.cache_bytes),
             wish: Default::default(),
-            parameter_sets: Default::default(),
+            parameter_sets: ParameterSets::new(Syntax::of(codec).unwrap_or_default()),
             size: None,
             reordering: Reordering::new(clock_hz),
             counts: Default::default(),

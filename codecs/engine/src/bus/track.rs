@@ -3,7 +3,7 @@
 use super::cache::GopCache;
 use super::reordering::Reordering;
 use super::wish::Wish;
-use crate::h264::ParameterSets;
+use crate::nal::{ParameterSets, Syntax};
 use crate::payload::vp8;
 use crate::unit::{Codec, LegId, Ns, QueueId, ReceiverId, SenderId, TrackId, Unit, UnitRef};
 
@@ -59,7 +59,7 @@ impl Track {
         }
         self.counts.keyframes += u64::from(unit.keyframe);
         let mut changed = false;
-        if unit.codec == Codec::H264 {
+        if Syntax::of(unit.codec) == Some(self.parameter_sets.syntax()) {
             changed = self.parameter_sets.keep_all(unit.nal_units());
             if unit.keyframe {
                 if let Some((payload, nals)) = self.parameter_sets.prepended(&unit.payload, &unit.nals) {
@@ -75,7 +75,7 @@ impl Track {
     /// The picture's size if it is news.
     pub fn new_size(&mut self, unit: &UnitRef) -> Option<(u32, u32)> {
         let size = match unit.codec {
-            Codec::H264 => self.parameter_sets.sps().map(|sps| (sps.width, sps.height)),
+            Codec::H264 | Codec::H265 => self.parameter_sets.size(),
             Codec::Vp8 => vp8::keyframe_size(&unit.payload),
             _ => None,
         }?;

@@ -2,7 +2,6 @@
 
 use super::{Core, Timer};
 use crate::bus::BusError;
-use crate::h264;
 use crate::output::Event;
 use crate::unit::{Codec, Ns, QueueId, SenderId, TrackId, Unit};
 
@@ -86,7 +85,7 @@ impl Core {
         self.bus.track(track)?;
         let Some(track) = self.bus.track_mut(track) else { return Ok(()) };
         for nal in nals {
-            if !matches!(nal.first().map(|_| h264::nal_type(nal)), Some(h264::SPS | h264::PPS)) {
+            if !track.parameter_sets.syntax().is_set(nal) {
                 return Err(BusError::NoParameterSet);
             }
             track.parameter_sets.keep(nal);

@@ -1,6 +1,6 @@
 //! Sequence parameter sets (7.3.2.1.1, Annex E): how large, how fast, how much reordered.
 
-use super::{body, Bits, H264Error, SPS};
+use super::{body, Bits, NalError, SPS};
 
 /// Either side of a picture, in luma samples; level 6.2 allows 16,880.
 const MAX_SIDE: u32 = 16_896;
@@ -30,7 +30,7 @@ impl Sps {
     ///
     /// # Errors
     /// `WrongType`, `Truncated`, `Value`.
-    pub fn parse(nal: &[u8]) -> Result<Sps, H264Error> {
+    pub fn parse(nal: &[u8]) -> Result<Sps, NalError> {
         let mut bits = body(nal, |kind| kind == SPS)?;
         let profile_idc = bits.u(8)? as u8;
         let constraint_flags = bits.u(8)? as u8;
@@ -52,7 +52,7 @@ impl Sps {
         let (crop_x, crop_y) = if bits.flag()? { read_crop(&mut bits, chroma, frame_mbs_only)? } else { (0, 0) };
         let cropped = |size: u32, crop: u64, name| match u64::from(size).checked_sub(crop) {
             Some(left) if left > 0 => Ok(left as u32),
-            _ => Err(H264Error::Value(name)),
+            _ => Err(NalError::Value(name)),
         };
         let width = cropped(width_mbs * 16, crop_x, "frame_crop_right_offset")?;
         let height = cropped(height_mbs * 16, crop_y, "frame_crop_bottom_offset")?;
@@ -91,7 +91,7 @@ impl Chroma {
     const YUV420: Chroma = Chroma { unit_x: 2, unit_y: 2 };
 }
 
-fn read_chroma(bits: &mut Bits<'_>) -> Result<Chroma, H264Error> {
+fn read_chroma(bits: &mut Bits<'_>) -> Result<Chroma, NalError> {
     let format = bits.ue_below(4, "chroma_format_idc")?;
     if format == 3 {
         bits.flag()?; // separate_colour_plane_flag: crops in luma samples, as 4:4:4 does anyway
@@ -114,14 +114,14 @@ fn read_chroma(bits: &mut Bits<'_>) -> Result<Chroma, H264Error> {
 }
 
 /// 7.3.2.1.1.1
-fn skip_scaling_list(bits: &mut Bits<'_>, size: u32) -> Result<(), H264Error> {
+fn skip_scaling_list(bits: &mut Bits<'_>, size: u32) -> Result<(), NalError> {
     let mut last = 8i32;
     let mut next = 8i32;
     for _ in 0..size {
         if next != 0 {
             let delta = bits.se()?;
             if !(-128..=127).contains(&delta) {
-                return Err(H264Error::Value("delta_scale"));
+                return Err(NalError::Value("delta_scale"));
             }
             next = (last + delta + 256) % 256;
         }
@@ -131,7 +131,7 @@ fn skip_scaling_list(bits: &mut Bits<'_>, size: u32) -> Result<(), H264Error> {
 }
 
 /// Picture order count type; its parameters are skipped.
-fn read_poc(bits: &mut Bits<'_>) -> Result<u32, H264Error> {
+fn read_poc(bits: &mut Bits<'_>) -> Result<u32, NalError> {
     let poc_type = bits.ue_below(3, "pic_order_cnt_type")?;
     match poc_type {
         0 => {
@@ -151,7 +151,7 @@ fn read_poc(bits: &mut Bits<'_>) -> Result<u32, H264Error> {
 }
 
 /// Luma samples cropped from width and height together.
-fn read_crop(bits: &mut Bits<'_>, chroma: Chroma, frame_mbs_only: bool) -> Result<(u64, u64), H264Error> {
+fn read_crop(bits: &mut Bits<'_>, chroma: Chroma, frame_mbs_only: bool) -> Result<(u64, u64), NalError> {
     let mut side = |unit: u32| Ok((u64::from(bits.ue()?) + u64::from(bits.ue()?)) * u64::from(unit));
     let x = side(chroma.unit_x)?;
     let y = side(chroma.unit_y * if frame_mbs_only { 1 } else { 2 })?;
@@ -166,7 +166,7 @@ struct Vui {
 
 impl Vui {
     /// E.1.1. What was read before an error stays.
-    fn read(&mut self, bits: &mut Bits<'_>) -> Result<(), H264Error> {
+    fn read(&mut self, bits: &mut Bits<'_>) -> Result<(), NalError> {
         // aspect_ratio_info_present_flag; 255 is Extended_SAR
         if bits.flag()? && bits.u(8)? == 255 {
             bits.u(32)?;
@@ -216,7 +216,7 @@ impl Vui {
 }
 
 /// E.1.2
-fn skip_hrd(bits: &mut Bits<'_>) -> Result<(), H264Error> {
+fn skip_hrd(bits: &mut Bits<'_>) -> Result<(), NalError> {
     let count = bits.ue_below(32, "cpb_cnt_minus1")? + 1;
     bits.u(8)?; // bit_rate_scale, cpb_size_scale
     for _ in 0..count {
@@ -307,9 +307,9 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_sps() {
-        assert_eq!(Sps::parse(&[]), Err(H264Error::WrongType(0)));
-        assert_eq!(Sps::parse(&[0x68, 1, 2, 3]), Err(H264Error::WrongType(8)));
-        assert_eq!(Sps::parse(&[0x67, 66, 0, 30]), Err(H264Error::Truncated));
+        assert_eq!(Sps::parse(&[]), Err(NalError::WrongType(0)));
+        assert_eq!(Sps::parse(&[0x68, 1, 2, 3]), Err(NalError::WrongType(8)));
+        assert_eq!(Sps::parse(&[0x67, 66, 0, 30]), Err(NalError::Truncated));
     }
 
     proptest! {

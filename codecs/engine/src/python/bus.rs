@@ -3,9 +3,9 @@
 use super::arguments::{narrow, parse_codec, parse_kind};
 use super::{closed, value_error};
 use crate::core::NewTrack;
-use crate::h264;
 use crate::io::poll::{self, Signal};
 use crate::io::Engine;
+use crate::nal;
 use crate::unit::{Codec, QueueId, TrackId, Unit, UnitRef};
 use parking_lot::Mutex;
 use pyo3::prelude::*;
@@ -98,7 +98,7 @@ impl PyPublisher {
             return Err(value_error("an access unit has at least one byte"));
         }
         let nals = match codec {
-            Codec::H264 | Codec::H265 => h264::index(payload).map_err(value_error)?,
+            Codec::H264 | Codec::H265 => nal::index(payload).map_err(value_error)?,
             _ => Box::default(),
         };
         let unit = Unit {

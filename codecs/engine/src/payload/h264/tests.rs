@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::h264::tests::{from_hex, prefixed};
-use crate::h264::{index, PPS, SEI, SPS};
+use crate::h264::{PPS, SEI, SPS};
+use crate::nal::index;
 use crate::payload::{Finished, Frame, Input, Packetizer};
 use crate::unit::{Codec, TrackId};
 use proptest::collection::vec;

@@ -1,9 +1,9 @@
 //! Bits and Exp-Golomb codes (9.1) of a NAL unit, emulation prevention bytes (7.4.1) skipped on the way.
 
-use super::H264Error;
+use super::NalError;
 
 #[derive(Clone, Debug)]
-pub(super) struct Bits<'a> {
+pub(crate) struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
     /// Bits of `bytes[at]` that were read.
@@ -13,17 +13,17 @@ pub(super) struct Bits<'a> {
 }
 
 impl<'a> Bits<'a> {
-    /// `bytes`: a NAL unit without its header byte.
-    pub(super) fn new(bytes: &'a [u8]) -> Bits<'a> {
+    /// `bytes`: a NAL unit without its header.
+    pub(crate) fn new(bytes: &'a [u8]) -> Bits<'a> {
         Bits { bytes, at: 0, bit: 0, zeros: 0 }
     }
 
-    pub(super) fn flag(&mut self) -> Result<bool, H264Error> {
+    pub(crate) fn flag(&mut self) -> Result<bool, NalError> {
         if self.bit == 0 && self.zeros >= 2 && self.bytes.get(self.at) == Some(&3) {
             self.at += 1;
             self.zeros = 0;
         }
-        let byte = *self.bytes.get(self.at).ok_or(H264Error::Truncated)?;
+        let byte = *self.bytes.get(self.at).ok_or(NalError::Truncated)?;
         let set = byte & (0x80 >> self.bit) != 0;
         self.bit += 1;
         if self.bit == 8 {
@@ -35,7 +35,7 @@ impl<'a> Bits<'a> {
     }
 
     /// `count` bits, 32 at most.
-    pub(super) fn u(&mut self, count: u32) -> Result<u32, H264Error> {
+    pub(crate) fn u(&mut self, count: u32) -> Result<u32, NalError> {
         let mut value = 0;
         for _ in 0..count {
             value = value << 1 | u32::from(self.flag()?);
@@ -44,28 +44,28 @@ impl<'a> Bits<'a> {
     }
 
     /// ue(v)
-    pub(super) fn ue(&mut self) -> Result<u32, H264Error> {
+    pub(crate) fn ue(&mut self) -> Result<u32, NalError> {
         let mut zeros = 0;
         while !self.flag()? {
             zeros += 1;
             if zeros > 31 {
-                return Err(H264Error::Value("exp-golomb code"));
+                return Err(NalError::Value("exp-golomb code"));
             }
         }
         Ok((1 << zeros) - 1 + self.u(zeros)?)
     }
 
     /// ue(v) whose value is below `limit`; `name` is the syntax element's.
-    pub(super) fn ue_below(&mut self, limit: u32, name: &'static str) -> Result<u32, H264Error> {
+    pub(crate) fn ue_below(&mut self, limit: u32, name: &'static str) -> Result<u32, NalError> {
         let value = self.ue()?;
         if value >= limit {
-            return Err(H264Error::Value(name));
+            return Err(NalError::Value(name));
         }
         Ok(value)
     }
 
     /// se(v)
-    pub(super) fn se(&mut self) -> Result<i32, H264Error> {
+    pub(crate) fn se(&mut self) -> Result<i32, NalError> {
         let code = self.ue()?;
         let half = (code / 2) as i32;
         Ok(if code % 2 == 1 { half + 1 } else { -half })
@@ -101,7 +101,7 @@ mod tests {
         longest[..4].copy_from_slice(&[0, 0, 3, 0]);
         longest[4] = 0x01;
         assert_eq!(Bits::new(&longest).ue(), Ok(u32::MAX - 1));
-        assert_eq!(Bits::new(&[0, 0, 3, 0, 0, 3, 0, 0]).ue(), Err(H264Error::Value("exp-golomb code")));
+        assert_eq!(Bits::new(&[0, 0, 3, 0, 0, 3, 0, 0]).ue(), Err(NalError::Value("exp-golomb code")));
     }
 
     proptest! {
