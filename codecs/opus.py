@@ -1,72 +1,42 @@
-"""Opus's identification header (RFC 7845 5.1): the sequence header of Opus in enhanced RTMP."""
+"""Opus packets as far as somebody needs to know who doesn't decode them (RFC 6716), and their header (RFC 7845)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import struct
 
 from orbridge.codecs.errors import ParseError
 
-_MAGIC = b"OpusHead"
+RATE_HZ = 48_000
+# RFC 6716 2.1.4: at most 120 ms.
+_MOST = 5760
+# RFC 7845 5.1, without what it has for more than two channels.
+_HEAD = struct.Struct("<8sBBHIhB")
 
 
-@dataclass(frozen=True, slots=True)
-class OpusHead:
-    """An identification header.
-
-    Attributes:
-        channels: that come out, 1 to 255; 1 or 2 with mapping family 0.
-        pre_skip: samples at 48 kHz that a decoder throws away at the beginning.
-        input_rate_hz: of the encoder's input, 0 unknown; decoding is always possible at 48 kHz.
-        gain: Q7.8 dB.
-        family: 0 mono or stereo, 1 Vorbis order, others by agreement.
-        mapping: of families other than 0: stream count, coupled count, and a byte per channel.
-    """
-
-    channels: int = 2
-    pre_skip: int = 312
-    input_rate_hz: int = 48000
-    gain: int = 0
-    family: int = 0
-    mapping: bytes = b""
-
-    def serialise(self) -> bytes:
-        return b"".join(
-            (
-                _MAGIC,
-                bytes((1, self.channels)),
-                self.pre_skip.to_bytes(2, "little"),
-                self.input_rate_hz.to_bytes(4, "little"),
-                self.gain.to_bytes(2, "little", signed=True),
-                bytes((self.family,)),
-                self.mapping if self.family else b"",
-            )
-        )
+def samples(packet: bytes) -> int:
+    """How long a packet lasts, at 48 kHz (RFC 6716 3.1, 3.2). Raises ParseError for what is no Opus packet."""
+    if not packet:
+        raise ParseError("opus", "byte 0", "the packet is empty")
+    config = packet[0] >> 3
+    if config < 12:  # SILK: 10, 20, 40, 60 ms
+        frame = (480, 960, 1920, 2880)[config & 3]
+    elif config < 16:  # hybrid: 10, 20 ms
+        frame = (480, 960)[config & 1]
+    else:  # CELT: 2.5, 5, 10, 20 ms
+        frame = (120, 240, 480, 960)[config & 3]
+    code = packet[0] & 3
+    if code == 3:
+        if len(packet) < 2:
+            raise ParseError("opus", "byte 1", "the number of frames is cut off")
+        count = packet[1] & 0x3F
+    else:
+        count = 1 if code == 0 else 2
+    if not 0 < frame * count <= _MOST:
+        raise ParseError("opus", "byte 1", f"{count} frames of {frame} samples are longer than 120 ms, or none")
+    return frame * count
 
 
-def parse_head(data: bytes | memoryview) -> OpusHead:
-    """Read an identification header; bytes after it are ignored.
-
-    Raises:
-        ParseError: it isn't one, is cut off, or of a major version that isn't 0.
-    """
-    body = bytes(data)
-    if body[:8] != _MAGIC:
-        raise ParseError("opus head", "byte 0", "it doesn't begin with OpusHead")
-    if len(body) < 19:
-        raise ParseError("opus head", f"byte {len(body)}", "it is cut off")
-    if body[8] & 0xF0:
-        raise ParseError("opus head", "byte 8", f"version {body[8]} is unknown")
-    channels, family = body[9], body[18]
-    if not channels or (family == 0 and channels > 2):
-        raise ParseError("opus head", "byte 9", f"{channels} channels with mapping family {family}")
-    mapping = body[19 : 21 + channels] if family else b""
-    if family and len(mapping) < 2 + channels:
-        raise ParseError("opus head", f"byte {len(body)}", "the channel mapping is cut off")
-    return OpusHead(
-        channels,
-        int.from_bytes(body[10:12], "little"),
-        int.from_bytes(body[12:16], "little"),
-        int.from_bytes(body[16:18], "little", signed=True),
-        family,
-        mapping,
-    )
+def head(channels: int) -> bytes:
+    """The identification header for one or two channels, with which a decoder begins."""
+    assert channels in (1, 2), "channel mapping family 0"
+    return _HEAD.pack(b"OpusHead", 1, channels, 312, RATE_HZ, 0, 0)

@@ -1,0 +1,132 @@
+"""Who may publish and play over RTMP, and what they get: decisions about names, keys and tokens. No connection here."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from orbridge.adapters.rtmp.address import Target
+from orbridge.codecs.errors import LocalError
+from orbridge.gateway.adapter import Context, Refused
+from orbridge.gateway.config import Device
+from orbridge.gateway.http.auth import WrongTokens, network_of
+from orbridge.gateway.session import CloseReason
+
+LIVE = "live"
+ROOMS = "rooms"
+KEY = "key"
+TOKEN = "token"
+UNKNOWN = "no device of this name may publish with this key"
+STREAM_LIMIT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """What a player gets: one stream of the bus, or a room's picture and sound.
+
+    Attributes:
+        name: of who plays: the token's.
+        stream: None: the room's.
+    """
+
+    room: str
+    name: str
+    stream: str | None
+
+
+def device_stream(device: Device, room: str = "") -> str:
+    """The stream under which an RTMP device is on the bus while it is in this room, or its own."""
+    return f"{room or device.room}/{device.name}/main"
+
+
+class Gate:
+    """Judges publishers and players. ``counts``: refusals by cause since the start."""
+
+    def __init__(self, context: Context, clock: Callable[[], float] = time.monotonic) -> None:
+        self._context = context
+        self._wrong = WrongTokens(clock)
+        # Compared against where there is no device, so that the time taken tells nothing.
+        self._nobody = secrets.token_hex(16).encode()
+        self.counts: Counter[str] = Counter()
+
+    def publisher(self, target: Target, remote: str) -> Device:
+        """The device that publishes. Raises Refused, alike for unknown names and wrong keys."""
+        key = _comparable(target.query.get(KEY, ""))
+        address, digest = network_of(remote), hashlib.sha256(key).digest()
+        wait_s = self._wrong.wait_s(address, digest)
+        if wait_s:
+            raise self._refused(
+                "too_many_wrong_keys", f"too many wrong keys came from this address: wait {wait_s:.0f} s"
+            )
+        device = next((d for d in self._context.config.devices if d.adapter == "rtmp" and d.name == target.name), None)
+        known = self._key_of(device) if device is not None and target.app == LIVE else None
+        is_right = hmac.compare_digest(known or self._nobody, key)
+        if device is None or known is None or not is_right:
+            self._wrong.wrong(address)
+            raise self._refused("wrong_key", UNKNOWN)
+        self._wrong.right(address, digest)
+        return device
+
+    def player(self, target: Target, remote: str) -> Play:
+        """What is played. Raises Refused, also for a stream that nobody publishes."""
+        if target.app not in (LIVE, ROOMS) or not target.name or len(target.name) > STREAM_LIMIT:
+            raise self._refused(
+                "bad_name", "there is rtmp://SERVER/live/DEVICE, rtmp://SERVER/live/STREAM and rtmp://SERVER/rooms/ROOM"
+            )
+        if target.app == ROOMS:
+            name = self._authorise(target, remote, "view", target.name)
+            return Play(target.name, name, None)
+        stream = self._stream_named(target.name)
+        room = self._context.router.room_of(stream)
+        is_there = bool(self._context.bus.engine.streams([stream]))
+        # What belongs to no room is for who may do everything; a name that isn't there, for who may view there.
+        right = "admin" if is_there and room is None else "view"
+        name = self._authorise(target, remote, right, room or (None if right == "admin" else self._room_part(stream)))
+        if not is_there:
+            raise self._refused("no_stream", f"nobody publishes {target.name} at the moment")
+        return Play(room or self._room_part(stream), name, stream)
+
+    def _stream_named(self, name: str) -> str:
+        """A device's stream by the device's name, else the stream of this name."""
+        device = next((device for device in self._context.config.devices if device.name == name), None)
+        if device is None:
+            return name
+        own = device_stream(device)
+        for stream in (own, f"{device.name}/main"):
+            if self._context.router.room_of(stream) is not None:
+                return stream
+        return own
+
+    @staticmethod
+    def _room_part(stream: str) -> str:
+        return stream.partition("/")[0]
+
+    def _authorise(self, target: Target, remote: str, right: str, room: str | None) -> str:
+        try:
+            return self._context.authorise_secret(target.query.get(TOKEN, ""), remote, right, room)
+        except Refused:
+            self.counts["wrong_token"] += 1
+            raise
+
+    def _key_of(self, device: Device) -> bytes | None:
+        if not device.key_file:
+            return None
+        try:
+            return _comparable(self._context.secret(device.key_file))
+        except LocalError:
+            # Said when the configuration was read; who has no key is locked out.
+            return None
+
+    def _refused(self, cause: str, text: str) -> Refused:
+        self.counts[cause] += 1
+        return Refused(CloseReason.REFUSED, text)
+
+
+def _comparable(key: str) -> bytes:
+    """Encoders don't agree about whether a plus sign in an address stands for itself or for a space."""
+    return key.replace("+", " ").encode("utf-8", "surrogateescape")

@@ -1,0 +1,155 @@
+"""Sessions of peers that connect to us: an encoder that publishes, a player of one stream or of a room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from orbridge.adapters.rtmp.outlet import Outlet
+from orbridge.adapters.rtmp.to_bus import ToBus
+from orbridge.adapters.rtmp.wire import Wire
+from orbridge.codecs.media import H264, OPUS, Codec, Kind, Role
+from orbridge.gateway.session import CloseReason, Note, Session, Sink, State
+
+AAC = Codec("AAC", 48_000, 2)
+# Codecs that only enhanced RTMP has, by what a peer announces.
+FOUR_CCS = {"H265": "hvc1", "AV1": "av01", "VP9": "vp09", "OPUS": "Opus"}
+
+# (reason, text): say goodbye to the peer and close the connection
+Dismiss = Callable[[CloseReason, str], None]
+
+
+class RtmpSession(Session):
+    """What all of them share. ``over`` ends it at once, whoever wanted that."""
+
+    adapter: ClassVar[str] = "rtmp"
+
+    def over(self, reason: CloseReason, text: str = "") -> None:
+        """Free everything and say that it is over. Idempotent."""
+        if self.state in (State.CLOSING, State.CLOSED):
+            return
+        self.sinks = []
+        self.move(State.CLOSING)
+        self.free()
+        self.published = {}
+        self.ended(reason, text)
+
+    def free(self) -> None:
+        """Close what it has on the bus."""
+
+    def note(self, code: str, text: str = "") -> bool:
+        """Put a note there, or take it away with no text. True when that changed something."""
+        before = self.notes
+        self.notes = [note for note in before if note.code != code] + ([Note(code, text)] if text else [])
+        return self.notes != before
+
+
+class PublishSession(RtmpSession):
+    """An encoder that publishes to us."""
+
+    def __init__(
+        self,
+        session_id: str,
+        *,
+        name: str,
+        room: str,
+        remote: str,
+        device: str,
+        opened_ns: int,
+        to_bus: ToBus,
+        dismiss: Dismiss,
+    ) -> None:
+        super().__init__(
+            session_id, name=name, room=room, remote=remote, inbound=True, opened_ns=opened_ns, device=device
+        )
+        self.to_bus = to_bus
+        self._dismiss = dismiss
+        self.published = {Role.MAIN: to_bus.stream}
+        to_bus.on_changed = self._changed
+
+    async def hangup(self, reason: CloseReason, text: str = "") -> None:
+        self.end(reason, text)
+
+    def end(self, reason: CloseReason, text: str = "") -> None:
+        """As ``hangup``, for what can't wait."""
+        if self.state not in (State.CLOSING, State.CLOSED):
+            self.over(reason, text)
+            self._dismiss(reason, self.reason_text)
+
+    def free(self) -> None:
+        self.to_bus.close()
+
+    def stats(self) -> dict[str, Any]:
+        return {"legs": [], "rtmp": self.to_bus.stats()}
+
+    def _changed(self) -> None:
+        if self.state is State.ACTIVE:
+            self.notes = self.to_bus.notes()
+            self.emit("media_changed", self)
+
+
+class PlaySession(RtmpSession):
+    """A player that takes a stream, or a room's picture and sound, from us."""
+
+    def __init__(
+        self,
+        session_id: str,
+        *,
+        name: str,
+        room: str,
+        remote: str,
+        opened_ns: int,
+        plays: str | None,
+        outlet: Outlet,
+        codecs: tuple[Codec, Codec],
+        dismiss: Dismiss,
+        wire: Wire,
+    ) -> None:
+        """``codecs``: of picture and sound."""
+        super().__init__(
+            session_id,
+            name=name,
+            room=room,
+            remote=remote,
+            inbound=True,
+            opened_ns=opened_ns,
+            plays=plays,
+            watches=plays is None,
+        )
+        self.outlet = outlet
+        self._dismiss, self._wire = dismiss, wire
+        self.sinks = sinks_of(outlet, codecs)
+
+    async def hangup(self, reason: CloseReason, text: str = "") -> None:
+        self.end(reason, text)
+
+    def end(self, reason: CloseReason, text: str = "") -> None:
+        """As ``hangup``, for what can't wait."""
+        if self.state not in (State.CLOSING, State.CLOSED):
+            self.over(reason, text)
+            self._dismiss(reason, self.reason_text)
+
+    def free(self) -> None:
+        self.outlet.close()
+
+    def stats(self) -> dict[str, Any]:
+        return {"legs": [], "rtmp": {**self.outlet.stats(), "bytes_out": self._wire.bytes_out}}
+
+
+def sinks_of(outlet: Outlet, codecs: tuple[Codec, Codec]) -> list[Sink]:
+    """What a peer can be shown, for the routing core. RTMP players put pictures in order of presentation."""
+    return [Sink(codec.kind, Role.MAIN, codec, outlet.lines[codec.kind], reorders=True) for codec in codecs]
+
+
+def codecs_for(tracks: list[dict[str, Any]], four_ccs: frozenset[str]) -> tuple[Codec, Codec]:
+    """What a player shall be sent of a stream with these tracks (``Engine.streams``): their own codecs where it takes
+    them, else what every player takes."""
+    chosen = {Kind.VIDEO: H264, Kind.AUDIO: AAC}
+    for track in tracks:
+        codec = Codec(track["codec"], track["clock_hz"], track["channels"])
+        four_cc = FOUR_CCS.get(codec.name)
+        if codec.name == "AAC":
+            chosen[Kind.AUDIO] = codec
+        elif four_cc is not None and (four_cc in four_ccs or "*" in four_ccs):
+            chosen[codec.kind] = OPUS if codec.name == "OPUS" else codec
+    return chosen[Kind.VIDEO], chosen[Kind.AUDIO]
