@@ -7,6 +7,7 @@ chunk size. Set Chunk Size and Abort (5.4.1, 5.4.2) act in the middle of a block
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from orbridge.codecs.errors import ParseError
 
 DEFAULT_CHUNK_BYTES = 128
 _EXTENDED = 0xFFFFFF
+_TWO_WORDS = struct.Struct(">II")
 _WRAP = 1 << 32
 _HALF = 1 << 31
 
@@ -22,8 +24,11 @@ AUDIO, VIDEO, DATA_AMF3, DATA, AGGREGATE = 8, 9, 15, 18, 22
 _MEDIA = frozenset({AUDIO, VIDEO, DATA_AMF3, DATA, AGGREGATE})
 _LARGE = frozenset({AUDIO, VIDEO, AGGREGATE})
 
-# A part of an unfinished message costs this besides its bytes (the object, its place in a list).
+# What a block left of an unfinished message costs besides its bytes (the object, its place in a list).
 _PART_OVERHEAD_BYTES = 64
+
+# Up to here a copy without the headers is cheaper than a view for each chunk (measured: 128 and 4096 bytes).
+_SMALL_CHUNK_BYTES = 1024
 
 # nginx-rtmp sends type 3 for "the time of the message before", where the document (5.3.1.2.4) and ffmpeg mean the time
 # of the type 0 before once more as a delta. Nobody's messages are a minute apart.
@@ -72,6 +77,8 @@ class _ChunkStream:
 
     __slots__ = (
         "absolute",
+        "borrowed",
+        "cost",
         "delta",
         "extended",
         "id",
@@ -89,7 +96,9 @@ class _ChunkStream:
         self.absolute = False
         self.length = self.type_id = self.stream_id = 0
         self.extended: bytes | None = None
-        self.parts: list[bytes | bytearray] = []
+        self.parts: list[bytes | memoryview] = []
+        self.borrowed = 0  # parts at the end of them that came in the block that is being read
+        self.cost = 0
         self.missing = 0
 
 
@@ -103,6 +112,7 @@ class ChunkReader:
         self._head = b""  # a header that isn't whole yet
         self._current: _ChunkStream | None = None  # inside a chunk of it
         self._left = 0  # bytes of that chunk that are still to come
+        self._borrowing: list[_ChunkStream] = []
         self._partial = 0
         self._buffered = 0
         self._clock: int | None = None  # the last media message's time, unwrapped
@@ -125,36 +135,49 @@ class ChunkReader:
         """
         if self._head:
             data, self._head = self._head + data, b""
+        self._take_all(data, messages)
+        for stream in self._borrowing:
+            self._own(stream)
+        self._borrowing.clear()
+
+    def _take_all(self, data: bytes, messages: list[Message]) -> None:
         at, end = 0, len(data)
+        view = memoryview(data)
+        streams = self._streams
         while at < end:
             stream = self._current
             if stream is None:
-                begins = at
                 head = data[at]
-                csid = head & 0x3F
-                known = self._streams.get(csid)
-                if head >= 0xC0 and known is not None and known.missing and known.extended is None and csid > 1:
-                    stream = known
-                    at += 1
-                    size = self._chunk_bytes
+                known = streams.get(head & 0x3F)
+                if known is not None and head >= 0xC0 and known.missing and known.extended is None:
+                    # The usual next chunk: one byte, and more of a message that has begun.
+                    stream, size = known, self._chunk_bytes
                     if stream.missing > size and end - at > size:
-                        at = self._take_run(stream, data, begins)
+                        at = self._take_run(stream, data, view, at)
                         continue
+                    at += 1
                     self._left = size if size < stream.missing else stream.missing
                 else:
-                    parsed = self._header(data, at)
-                    if parsed is None:
-                        self._head = data[begins:]
-                        return
-                    stream, at = parsed
-                    self._left = min(self._chunk_bytes, stream.missing)
-                    if self._left == stream.length and end - at >= self._left:
-                        at += self._left
-                        self._finish(stream, data[at - self._left : at], messages)
-                        continue
+                    begins = self._usual_header(known, data, at) if known is not None and head < 0x80 else 0
+                    if known is not None and begins:
+                        stream, at = known, begins
+                    else:
+                        parsed = self._header(data, at)
+                        if parsed is None:
+                            self._head = data[at:]
+                            return
+                        stream, at = parsed
+                    length = stream.missing
+                    if length == stream.length:
+                        stop = self._whole(stream, data, at)
+                        if stop:
+                            self._finish(stream, self._without_headers(data, view, at, stop), messages)
+                            at = stop
+                            continue
+                    self._left = min(self._chunk_bytes, length)
             take = self._left if self._left < end - at else end - at
             if take:
-                self._keep(stream, data[at : at + take])
+                self._keep(stream, view[at : at + take])
                 at += take
                 self._left -= take
             self._current = stream if self._left else None
@@ -163,41 +186,75 @@ class ChunkReader:
                 self._release(stream)
                 self._finish(stream, payload, messages)
 
-    def _take_run(self, stream: _ChunkStream, data: bytes, at: int) -> int:
-        """Take the whole chunks of one message that follow each other from the header at ``at``; where they end.
+    def _whole(self, stream: _ChunkStream, data: bytes, at: int) -> int:
+        """Where the message whose first chunk's payload begins at ``at`` ends; 0: not in this block, or not in a row.
 
-        Every header in the run is the same single byte, so that one slice shows all of them and one deletion takes them
-        out.
+        Every header in the row is the same single byte, so that one slice shows all of them.
         """
+        size, more = self._chunk_bytes, (stream.length - 1) // self._chunk_bytes
+        if more <= 0:
+            stop = at + stream.length
+            return stop if stop <= len(data) else 0
+        stop = at + stream.length + more
+        if stop > len(data) or stream.extended is not None or stream.id > 63:
+            return 0
+        return stop if data[at + size : stop : size + 1] == bytes((0xC0 | stream.id,)) * more else 0
+
+    def _without_headers(self, data: bytes, view: memoryview, at: int, stop: int) -> bytes:
+        """Payload of the chunks of one message in a row, from the first's payload on."""
+        size = self._chunk_bytes
+        if stop - at <= size:
+            return data[at:stop]
+        if size <= _SMALL_CHUNK_BYTES:
+            run = bytearray(view[at:stop])
+            del run[size :: size + 1]
+            return bytes(run)
+        return b"".join([view[begin : min(begin + size, stop)] for begin in range(at, stop, size + 1)])
+
+    def _take_run(self, stream: _ChunkStream, data: bytes, view: memoryview, at: int) -> int:
+        """Take the whole chunks of one message that follow each other from the header at ``at``; where they end."""
         size, step = self._chunk_bytes, self._chunk_bytes + 1
         count = min((stream.missing - 1) // size, (len(data) - at) // step)
-        head = data[at : at + 1]
         heads = data[at : at + count * step : step]
-        count -= len(heads.lstrip(head))
-        if count < 4:
-            self._keep(stream, data[at + 1 : at + step])
-            return at + step
-        run = bytearray(data[at : at + count * step])
-        del run[::step]
-        self._keep(stream, run)
-        return at + count * step
+        count -= len(heads.lstrip(data[at : at + 1]))
+        stop = at + count * step
+        if count == 1:
+            self._keep(stream, view[at + 1 : stop])
+        else:
+            self._keep(stream, self._without_headers(data, view, at + 1, stop))
+        return stop
 
-    def _keep(self, stream: _ChunkStream, part: bytes | bytearray) -> None:
+    def _keep(self, stream: _ChunkStream, part: memoryview | bytes) -> None:
         if not stream.parts:
             self._partial += 1
             if self._partial > self._limits.partial_messages:
                 raise self._fail(stream.id, f"more than {self._limits.partial_messages} messages at the same time")
+        if stream.borrowed == 0:
+            self._borrowing.append(stream)
+        length = len(part)
         stream.parts.append(part)
-        stream.missing -= len(part)
-        self._buffered += len(part) + _PART_OVERHEAD_BYTES
+        stream.borrowed += 1
+        stream.missing -= length
+        stream.cost += length
+        self._buffered += length
         if self._buffered > self._limits.buffered_bytes:
             raise self._fail(stream.id, f"unfinished messages of more than {self._limits.buffered_bytes} bytes")
+
+    def _own(self, stream: _ChunkStream) -> None:
+        """Copy what is still a view of a received block, so that nothing keeps the block alive."""
+        if stream.borrowed:
+            first = len(stream.parts) - stream.borrowed
+            stream.parts[first:] = [b"".join(stream.parts[first:])]
+            stream.borrowed = 0
+            stream.cost += _PART_OVERHEAD_BYTES
+            self._buffered += _PART_OVERHEAD_BYTES
 
     def _release(self, stream: _ChunkStream) -> None:
         if stream.parts:
             self._partial -= 1
-            self._buffered -= sum(map(len, stream.parts)) + _PART_OVERHEAD_BYTES * len(stream.parts)
+            self._buffered -= stream.cost
             stream.parts = []
+            stream.borrowed = stream.cost = 0
         stream.missing = 0
 
     def _finish(self, stream: _ChunkStream, payload: bytes, messages: list[Message]) -> None:
@@ -205,7 +262,7 @@ class ChunkReader:
         self._current = None
         type_id = stream.type_id
         time = stream.timestamp
-        if self._clock is not None:
+        if self._clock is not None and not 0 <= time - self._clock < _HALF:
             time = self._clock + ((time - self._clock + _HALF) % _WRAP) - _HALF
         if type_id in _MEDIA:
             self._clock = time
@@ -230,6 +287,28 @@ class ChunkReader:
 
     def _fail(self, csid: int, problem: str) -> ParseError:
         return ParseError("rtmp", f"chunk stream {csid}", problem)
+
+    def _usual_header(self, stream: _ChunkStream, data: bytes, at: int) -> int:
+        """Where the payload begins behind a header of type 0 or 1 of one byte's chunk stream; 0: not the usual case."""
+        if stream.missing or len(data) - at < 12:
+            return 0
+        first, second = _TWO_WORDS.unpack_from(data, at)
+        time = first & 0xFFFFFF
+        if time == _EXTENDED:
+            return 0
+        stream.extended = None
+        stream.length, stream.type_id = second >> 8, second & 0xFF
+        stream.delta = time
+        if data[at] < 0x40:
+            stream.stream_id = int.from_bytes(data[at + 8 : at + 12], "little")
+            stream.timestamp = 0
+            stream.absolute = True
+            at += 12
+        else:
+            stream.absolute = False
+            at += 8
+        self._begin(stream, time)
+        return at
 
     def _header(self, data: bytes, at: int) -> tuple[_ChunkStream, int] | None:
         """Read the chunk header at ``at``: its chunk stream and where the payload begins; None: not whole yet."""

@@ -77,7 +77,8 @@ class PlayRequested:
     """A client wants to play; ``accept_play`` or ``reject_play`` answers. Server only.
 
     Attributes:
-        start: -2000 live, else recorded, -1000 live only, else an offset in ms (7.2.2.1; there in seconds).
+        start: as it came: below 0 live (-2 and -1 in 7.2.2.1; ffmpeg and librtmp send thousands of these), else an
+            offset into a recording.
         duration_ms: -1000 until it ends.
     """
 

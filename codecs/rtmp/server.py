@@ -344,7 +344,14 @@ class ServerConnection(Connection):
         self._emit(StreamClosed(stream_id))
 
     def _receive_unpublish(self, stream_id: int, command: Command) -> None:
-        """FCUnpublish names the stream, not the message stream; it comes before closeStream or deleteStream."""
+        """FCUnpublish names the stream, not the message stream.
+
+        closeStream or deleteStream come after it, but ffmpeg 9 that is told to end doesn't always get that far.
+        """
+        name = stream_name(self._bounded(command.text(0), command.name))[0]
+        for stream in list(self._streams.values()):
+            if stream.state is StreamState.PUBLISHING and stream.name == name:
+                self._close_stream(stream.id, "")
         self._send_command(0, "onFCUnpublish", 0.0, None, _status("status", "NetStream.Unpublish.Success", ""))
         self._acknowledge(stream_id, command)
 
