@@ -14,6 +14,7 @@ import pytest
 import structlog
 from gateway_here import OR3, PORT, Gateway, config, gateway
 from rawpeer import RawPeer, StreamPeer, answer_to, body, description, media_lines, status
+from waiting import crowding
 
 from orbridge.adapters.sip.endpoint import Listener, parse_listener
 from orbridge.codecs.errors import LocalError
@@ -199,12 +200,12 @@ async def roundtrip(peer: RawPeer) -> float:
 
 
 async def test_requests_are_answered_at_once() -> None:
-    """The descriptor wakes the loop; the tick alone would take 25 ms in the middle."""
+    """The descriptor wakes the loop; the tick alone would take 25 ms in the middle, and under 13 ms for a quarter."""
     async with gateway(config({"devices": [OR3]})):
         peer = await RawPeer(PEER, PORT).open()
         times = sorted([await roundtrip(peer) for _ in range(20)])
         peer.close()
-    assert times[10] < 0.01
+    assert times[5] < 0.01 * crowding()
 
 
 async def test_without_a_descriptor_it_polls(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,7 +215,7 @@ async def test_without_a_descriptor_it_polls(monkeypatch: pytest.MonkeyPatch) ->
         peer = await RawPeer(PEER, PORT).open()
         times = sorted([await roundtrip(peer) for _ in range(20)])
         peer.close()
-    assert times[10] < 0.04
+    assert times[10] < 0.04 * crowding()
 
 
 def test_it_runs_on_uvloop() -> None:

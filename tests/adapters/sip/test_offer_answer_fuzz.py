@@ -213,7 +213,7 @@ def test_any_parameters(text: str) -> None:
 
 
 def test_work_stays_small_for_hostile_texts() -> None:
-    """Quadratic work would take seconds."""
+    """Quadratic work would take seconds of the processor's time."""
     rng = random.Random(5)
     wide = "v=0\r\nm=video 5 RTP/AVP " + " ".join(str(rng.randrange(128)) for _ in range(12_000)) + "\r\n"
     deep = "v=0\r\nm=video 5 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 " + "a=b;" * 14_000 + "\r\n"
@@ -225,25 +225,34 @@ def test_work_stays_small_for_hostile_texts() -> None:
     rtpmaps = "v=0\r\nm=audio 5 RTP/AVP 96\r\na=rtpmap:96" + " " * 60_000 + "\r\n"
     many = "v=0\r\n" + "m=video 5 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n" * 64
     for text in (wide, deep, commas, spaces, keys, floors, feedback, rtpmaps, many):
-        begin = time.perf_counter()
+        begin = time.thread_time()
         answer(text, LOCAL, POLICY)
-        assert time.perf_counter() - begin < 0.5
+        assert time.thread_time() - begin < 0.5
 
 
 def test_a_5_kb_offer_is_answered_within_a_millisecond() -> None:
-    """The best of many rounds, so that a busy machine doesn't decide."""
+    """Of the processor's own time, the best of many rounds, where 1000 short texts are hashed in 0.1 ms; a slower
+    machine gets as much more as it is slower."""
     c20 = TEXTS["tandberg_e20"]
     text = c20 + "".join(c20[c20.index("m=audio") :] for _ in range(2))[: 5_000 - len(c20)]
     text = text[: text.rindex("\r\n") + 2]
     assert 4_800 < len(text) <= 5_000
     best = min(_seconds(text) for _ in range(60))
-    assert best < 0.001, f"{best * 1e3:.2f} ms"
+    measure = min(_seconds_of_hashing() for _ in range(60))
+    assert best < 0.001 * max(measure / 0.0001, 1.0), f"{best * 1e3:.2f} ms, where hashing takes {measure * 1e3:.2f}"
+
+
+def _seconds_of_hashing() -> float:
+    begin = time.thread_time()
+    for number in range(1000):
+        hash(str(number))
+    return time.thread_time() - begin
 
 
 def _seconds(text: str) -> float:
-    begin = time.perf_counter()
+    begin = time.thread_time()
     agreed = answer(text, LOCAL, POLICY)
-    seconds = time.perf_counter() - begin
+    seconds = time.thread_time() - begin
     assert agreed.line(Kind.VIDEO, Role.MAIN) is not None
     return seconds
 

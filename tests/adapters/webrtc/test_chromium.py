@@ -11,6 +11,7 @@ from pairs import until
 from peer_chromium import FLAGS
 from pictures import Studio
 from playwright.async_api import Page, async_playwright
+from waiting import crowding
 from web_gateway import Gateway, web_gateway
 
 from orbridge.adapters.webrtc.session import WebRtcSession
@@ -128,10 +129,10 @@ async def test_a_published_stream_is_decoded(
     first = (await stats(page, "player"))["firstFrame"]
     await asyncio.sleep(3)  # The kept group comes faster than it was made, until the viewer is at live.
     rate, video = await decoded(page, "player", 4)
-    assert rate == pytest.approx(30, abs=3)
+    assert 27 / crowding() <= rate <= 33
     assert (video["frameWidth"], video["frameHeight"]) == (width, height)
     assert video["packetsLost"] == 0
-    assert first < 1500
+    assert first < 1500 * crowding()
     await studio.close()
 
 
@@ -154,7 +155,7 @@ async def test_loss_and_a_nat_that_changes_its_port(gateway: Gateway, page: Page
         asked = (await stats(page, "player"))["inbound"]["video"]["pliCount"]
         rate, video = await decoded(page, "player", 5)
         assert path.lost > 10, f"{path.lost} of {path.carried} at {rate:.1f} fps: {session.stats()}"
-        assert rate == pytest.approx(30, abs=2)
+        assert 28 / crowding() <= rate <= 32
         assert video["retransmittedPacketsReceived"] > 5
         # Every lost packet came again in time: no picture had to be asked for anew.
         assert video["pliCount"] == asked

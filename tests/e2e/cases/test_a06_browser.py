@@ -8,7 +8,7 @@ import pytest
 from device_sdp import room_system
 from raw_device import RawDevice
 from running_gateway import Gateway
-from waiting import until
+from waiting import crowding, until
 from whep_viewer import viewer
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.e2e, pytest.mark.timeout(60)]
@@ -34,6 +34,6 @@ async def test_a_player_sees_the_camera_at_once(gateway: Gateway, device: Callab
                 await until("a picture", lambda seen=browser: seen.screen.frames, 3, 0.005)
                 took_s = min(took_s, max(browser.screen.first_at - connected, 0.0))
                 await until("live", lambda seen=browser: seen.screen.who == 1 and seen.screen.delay_ms < 400, 4, 0.02)
-            if took_s < WITHIN_S:
+            if took_s < WITHIN_S * crowding():
                 return
         raise AssertionError(f"the first picture took {took_s:.3f} s at best")

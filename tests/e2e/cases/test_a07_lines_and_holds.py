@@ -9,7 +9,7 @@ import pytest
 from device_sdp import room_system
 from raw_device import RawDevice
 from running_gateway import Gateway
-from waiting import until
+from waiting import crowding, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.e2e, pytest.mark.timeout(60)]
 
@@ -60,8 +60,8 @@ async def test_picture_comes_and_goes_and_sound_never_drops(studio: RawDevice, d
         await one.reoffer(sdp=full, method="UPDATE")
         one.show()
         await picture_both_ways(one, studio)
-        assert one.audio.ear.largest_gap_s < 0.25
-        assert studio.audio.ear.largest_gap_s < 0.25
+        assert one.audio.ear.largest_gap_s < 0.25 * crowding()
+        assert studio.audio.ear.largest_gap_s < 0.25 * crowding()
         assert one.audio.gaps == 0
     await one.gone()
 
@@ -120,7 +120,7 @@ async def test_hold_and_resume(gateway: Gateway, studio: RawDevice, device: Make
             3,
             0.02,
         )
-        assert time.monotonic() - resumed < 1.0
+        assert time.monotonic() - resumed < 1.0 * crowding()
         assert (studio.video.screen.broken, one.video.screen.broken) == broken
         await picture_both_ways(one, studio)
     await one.gone()

@@ -14,13 +14,13 @@ import pytest_asyncio
 from ports import free_port
 from rawpeer import Dialog, RawPeer, answer_to, body, description, header, status
 from running_gateway import Gateway
-from waiting import until
+from waiting import crowding, until
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.e2e, pytest.mark.timeout(90)]
 
 SPEED = 30
 ROOM = "theatre"
-# The gateway's tick, on its fast clock, and what a busy machine adds.
+# The gateway's tick on its fast clock, and 300 ms that a request may take to be seen here.
 SLACK_S = 0.05 * SPEED + 0.3 * SPEED
 SOURCE = Path(__file__).parents[2] / "data" / "fast_clock.c"
 
@@ -73,7 +73,7 @@ async def test_it_refreshes_at_half_the_interval(gateway: Gateway, one: RawPeer,
     assert header(answer, "Session-Expires") == f"{interval_s};refresher=uas"
     for _ in range(2):
         refresh, after_s = await heard_after(one, since, "UPDATE ", "INVITE ", within_s=interval_s)
-        assert interval_s / 2 - 3 <= after_s <= interval_s / 2 + SLACK_S
+        assert interval_s / 2 - 3 <= after_s <= interval_s / 2 + SLACK_S * crowding()
         assert header(refresh, "Session-Expires") == f"{interval_s};refresher=uac"
         sdp = answer_to(body(refresh)) if body(refresh) else ""
         one.reply(refresh, 200, sdp=sdp, extra=("Require: timer", f"Session-Expires: {interval_s};refresher=uac"))
@@ -92,7 +92,7 @@ async def test_a_peer_that_does_not_refresh_is_let_go_before_the_interval_ends(
     bye, after_s = await heard_after(one, since, "BYE ", within_s=interval_s)
     one.reply(bye, 200)
     due_s = interval_s - min(32, interval_s / 3)
-    assert due_s - 3 <= after_s <= due_s + SLACK_S
+    assert due_s - 3 <= after_s <= due_s + SLACK_S * crowding()
 
     def reasons() -> list[str]:
         return [line["reason"] for line in gateway.log_lines("session.closed") if line["session"] == session["id"]]
@@ -110,7 +110,7 @@ async def test_a_refresh_starts_the_interval_anew(gateway: Gateway, one: RawPeer
     since = time.monotonic()
     bye, after_s = await heard_after(one, since, "BYE ", within_s=90)
     one.reply(bye, 200)
-    assert 57 <= after_s <= 60 + SLACK_S
+    assert 57 <= after_s <= 60 + SLACK_S * crowding()
 
 
 async def test_less_than_ninety_is_refused_with_the_least(gateway: Gateway, one: RawPeer) -> None:

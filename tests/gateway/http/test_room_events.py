@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 from aiohttp import WSMsgType
+from waiting import crowding
 
 from orbridge.codecs.media import VideoLimit
 from orbridge.gateway.http import room_events
@@ -108,7 +109,7 @@ async def test_figures_come_every_second(start) -> None:
         assert (video["width"], video["height"], video["loss_percent"], video["rtt_ms"]) == (1280, 720, 1.3, 9.0)
         began = asyncio.get_running_loop().time()
         await until(socket, "stats")
-        assert asyncio.get_running_loop().time() - began == pytest.approx(1.0, abs=0.3)
+        assert 0.7 <= asyncio.get_running_loop().time() - began <= 1.3 * crowding()
 
 
 async def test_a_track_that_comes_later_is_shown(start) -> None:
