@@ -63,6 +63,7 @@ module avformat.so
 module swscale.so
 module fakevideo.so
 module sndfile.so
+module snapshot.so
 module srtp.so
 module dtls_srtp.so
 module_tmp uuid.so
@@ -187,6 +188,19 @@ class Baresip:
             return None
 
         return await until(f"{self.user}: baresip event {kind}; its log:\n{self.log[-1500:]}", found, within_s)
+
+    async def shown(self) -> tuple[int, int]:
+        """Width and height of the picture that it shows now, as it saves it itself."""
+        path = self.folder / f"shown-{len(list(self.folder.glob('shown-*')))}.png"
+        await self.command("snapshot_recv", str(path))
+
+        def saved() -> tuple[int, int] | None:
+            head = path.read_bytes()[:24] if path.exists() else b""
+            if head[12:16] != b"IHDR":
+                return None
+            return int.from_bytes(head[16:20], "big"), int.from_bytes(head[20:24], "big")
+
+        return await until(f"{self.user} saves the picture that it shows", saved, within_s=5)
 
     def decoded_video(self) -> dict[str, int]:
         """After the call: its decoder's own statistics, keyframes and lost fragments."""

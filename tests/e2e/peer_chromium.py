@@ -79,6 +79,34 @@ async () => {
 """
 
 
+LEVELS = """
+async (wanted) => {
+  let levels = wanted.map(() => -200);
+  const context = new AudioContext();
+  await context.resume();
+  for (const pc of window.__connections) {
+    if (pc.connectionState !== 'connected') continue;
+    for (const receiver of pc.getReceivers()) {
+      if (receiver.track.kind !== 'audio') continue;
+      const analyser = context.createAnalyser();
+      analyser.fftSize = 16384;
+      context.createMediaStreamSource(new MediaStream([receiver.track])).connect(analyser);
+      await new Promise(done => setTimeout(done, 700));
+      const bins = new Float32Array(analyser.frequencyBinCount);
+      analyser.getFloatFrequencyData(bins);
+      const near = (hz) => {
+        const at = Math.round(hz * analyser.fftSize / context.sampleRate);
+        return Math.max(...bins.slice(at - 2, at + 3));
+      };
+      levels = levels.map((level, i) => Math.max(level, near(wanted[i])));
+    }
+  }
+  await context.close();
+  return levels;
+}
+"""
+
+
 def tone_file(path: Path, tone_hz: float, seconds: float = 10.0, rate: int = 48_000) -> Path:
     """A WAV file for the fake microphone, which plays it round and round; whole waves, so that the seam is silent."""
     times = np.arange(int(seconds * rate)) / rate
@@ -122,3 +150,9 @@ async def stats(page: Page, direction: str, kind: str) -> list[dict[str, Any]]:
 async def tones(page: Page) -> list[float]:
     """Strongest frequency in Hz of every audio track that it plays."""
     return [found["hz"] for found in await page.evaluate(TONE) if found["db"] > -90]
+
+
+async def tone_levels(page: Page, *wanted_hz: float) -> list[float]:
+    """How loud each of these tones is in what it plays, in dB; -200 for what isn't there at all."""
+    found: list[float] = await page.evaluate(LEVELS, list(wanted_hz))
+    return found
