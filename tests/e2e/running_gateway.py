@@ -45,7 +45,7 @@ may = [{may}]
 
 def key_of(encoder: str) -> str:
     """The stream key of an encoder of ``Gateway.encoder``."""
-    return f"{encoder}-s3cret+/="
+    return f"{encoder}-s3cret="
 
 
 @dataclass
