@@ -99,8 +99,22 @@ class Engine:
         that one of them was behind, since the track began.
         """
     def subscribe(
-        self, track_ids: Sequence[int], *, queue_ms: int = 2000, queue_bytes: int = 4_194_304, wake_ms: int = 20
-    ) -> Subscription: ...
+        self,
+        track_ids: Sequence[int],
+        *,
+        queue_ms: int = 2000,
+        queue_bytes: int = 4_194_304,
+        wake_ms: int = 20,
+        from_cache: bool = True,
+    ) -> Subscription:
+        """Units of these tracks for Python.
+
+        ``from_cache``: a video track begins at once with its kept group of pictures (``cache_ms``, ``cache_bytes`` of
+        the stream), and the audio of the same stream with what came since that group began, all in the order it came
+        and none of it counted against ``queue_ms`` by its age. Without a kept group, with one above ``queue_bytes`` or
+        with False, video begins at the next key frame, which is asked for, and audio now, as audio alone always does.
+        ``wake_ms``: after the first unit the descriptor becomes readable so much later, for a batch; 0: at once.
+        """
     def open_mixer(self, *, label: str = "") -> Mixer: ...
     def want_keyframe(self, track_id: int) -> None:
         """Ask a track's source for a key frame, coalesced with others' wishes, repeated until it comes."""
@@ -251,8 +265,13 @@ class Sender:
     def send_dtmf(self, digits: str, duration_ms: int = 160, gap_ms: int = 80) -> None:
         """RFC 4733 events, queued. Raises ValueError when no telephone-event was negotiated."""
     def stats(self) -> dict[str, Any]:
-        """ssrc, codec, track, packets, bytes, units, keyframes, dropped_units, queue_ms, nacks_received, rtx_sent,
-        plis_received, firs_received, remote_loss_percent, remote_jitter_ms, rtt_ms, remb_bps, bitrate_bps, fps."""
+        """ssrc, codec, track, packets, bytes, units, keyframes, dropped_units, too_large_units, too_large_bytes,
+        queue_ms, nacks_received, rtx_sent, plis_received, firs_received, remote_loss_percent, remote_jitter_ms, rtt_ms,
+        remb_bps, bitrate_bps, fps.
+
+        ``too_large_units``: of ``dropped_units`` the pictures with a NAL unit that no datagram can carry, to a peer
+        that takes one NAL unit a packet (packetization-mode 0); ``too_large_bytes``: the largest such NAL unit.
+        """
     def close(self) -> None: ...
 
 @final
@@ -292,6 +311,14 @@ class Subscription:
         """Readable when ``take`` has something or the subscription ended."""
     def take(self, limit: int = 256) -> list[tuple[int, int, int, bool, bool, int, int, bytes]]:
         """(track, pts, dts, keyframe, contiguous, capture_ns, arrival_ns, payload), the fields of AccessUnit."""
+    def select(self, track_ids: Sequence[int], *, from_cache: bool = False) -> None:
+        """Hear these tracks and no others from now on, with the same descriptor.
+
+        Tracks heard already go on untouched; what is queued of those left out is dropped, uncounted. Those newly heard
+        begin as in ``Engine.subscribe``, here by default with the next key frame: to show the old picture until then,
+        select both and leave the old one out when the new one's key frame is there. Raises ValueError, and changes
+        nothing, when a track doesn't exist or none is given.
+        """
     @property
     def ended(self) -> bool: ...
     def stats(self) -> dict[str, Any]:

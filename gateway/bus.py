@@ -76,7 +76,8 @@ class Bus(EventEmitter):
         return Publisher(self.engine.publish(stream, cache_ms=cache_ms), tracks)
 
     def subscribe(self, stream: str, *, kinds: Sequence[Kind] = tuple(Kind), queue_ms: int = 2000) -> Subscription:
-        """Units of a stream's tracks for Python. Raises ValueError when the stream has none of these kinds."""
+        """Units of a stream's tracks for Python, from its kept group of pictures on. Raises ValueError when the stream
+        has none of these kinds."""
         ids = [track for kind in kinds if (track := self.engine.track(stream, kind.value)) is not None]
         if not ids:
             raise ValueError(f"stream {stream} has no {' or '.join(kinds)} track at the moment")
@@ -189,6 +190,10 @@ class Subscription:
                     await ready.wait()
         finally:
             loop.remove_reader(self._inner.fileno())
+
+    def select(self, track_ids: Sequence[int], *, from_cache: bool = False) -> None:
+        """Hear these tracks and no others from now on; see the engine's. Raises ValueError for one that isn't there."""
+        self._inner.select(track_ids, from_cache=from_cache)
 
     def stats(self) -> dict[str, Any]:
         return self._inner.stats()

@@ -10,7 +10,7 @@ import pytest
 from engine_peer import PORTS, prefixed, wait_event, wait_for
 
 from orbridge.codecs import media
-from orbridge.codecs._engine import Engine, Subscription
+from orbridge.codecs._engine import ClosedError, Engine, Subscription
 
 # x265 3.5: Main, 1920x1080; 1366x768, cut out of 1368x768
 VPS, SPS, PPS, SMALLER, IDR, TRAIL = map(
@@ -136,3 +136,76 @@ def test_an_h265_track_keeps_its_parameter_sets_and_says_its_size(engine: Engine
     assert (track["codec"], track["width"], track["height"], track["keyframes"]) == ("H265", 1366, 768, 3)
     with pytest.raises(ValueError, match="VPS"):
         engine.set_parameter_sets(video, [b"\x67\x42"])
+
+
+def test_who_comes_late_gets_the_kept_group_with_its_sound(engine: Engine) -> None:
+    publisher = engine.publish("encoder")
+    video = publisher.add_track("video", "H265", clock_hz=90_000)
+    audio = publisher.add_track("audio", "AAC", clock_hz=48_000, channels=2)
+    for number in range(12):
+        publisher.write(video, number * 3600, prefixed([IDR if number % 6 == 0 else TRAIL]), keyframe=number % 6 == 0)
+        publisher.write(audio, number * 1920, bytes([number]) * 20)
+    wait_for(lambda: engine.streams()[0]["tracks"][1]["units"] == 12)
+    subscription = engine.subscribe([video, audio], wake_ms=0)
+    units = taken(subscription, 12)
+    assert [(unit[0], unit[1]) for unit in units] == [
+        entry for n in range(6, 12) for entry in ((video, n * 3600), (audio, n * 1920))
+    ]
+    alone = engine.subscribe([audio], wake_ms=0)
+    live = engine.subscribe([video, audio], wake_ms=0, from_cache=False)
+    assert wait_event(engine, "keyframe_wanted")[1] == video
+    publisher.write(video, 12 * 3600, prefixed([TRAIL]), keyframe=False)
+    publisher.write(audio, 12 * 1920, b"now")
+    assert [unit[7] for unit in taken(alone, 1)] == [b"now"]
+    assert [unit[0] for unit in taken(live, 1)] == [audio]
+    assert engine.streams()[0]["tracks"][1]["cache_bytes"] == 6 * 20 + 3
+
+
+def test_a_subscription_turns_to_other_tracks_on_the_same_descriptor(engine: Engine) -> None:
+    publishers = [engine.publish(name) for name in ("one", "two")]
+    one, two = (publisher.add_track("video", "VP8", clock_hz=90_000) for publisher in publishers)
+    subscription = engine.subscribe([one], wake_ms=0)
+    descriptor = subscription.fileno()
+    publishers[0].write(one, 0, b"one-0", keyframe=True)
+    publishers[1].write(two, 0, b"two-0", keyframe=True)
+    publishers[1].write(two, 3000, b"two-1", keyframe=False)
+    assert [unit[7] for unit in taken(subscription, 1)] == [b"one-0"]
+    wait_for(lambda: engine.streams(["two"])[0]["tracks"][0]["units"] == 2)
+    subscription.select([two], from_cache=True)
+    assert [unit[7] for unit in taken(subscription, 2)] == [b"two-0", b"two-1"]
+    engine.drain()
+    subscription.select([one])
+    assert wait_event(engine, "keyframe_wanted") == ("keyframe_wanted", one, 1)
+    publishers[0].write(one, 3000, b"one-1", keyframe=False)
+    publishers[0].write(one, 6000, b"one-2", keyframe=True)
+    publishers[1].write(two, 6000, b"two-2", keyframe=True)
+    assert [unit[7] for unit in taken(subscription, 1)] == [b"one-2"]
+    assert subscription.fileno() == descriptor
+    assert subscription.stats()["tracks"] == [one]
+    with pytest.raises(ValueError, match="no track"):
+        subscription.select([one, 999])
+    with pytest.raises(ValueError, match="at least one track"):
+        subscription.select([])
+    publishers[0].close()
+    assert taken(subscription, 1, 0.2) == []
+    assert subscription.ended
+    subscription.select([two])
+    assert not subscription.ended, "it hears something again"
+    subscription.close()
+    with pytest.raises(ClosedError):
+        subscription.select([two])
+
+
+def test_a_subscription_without_wake_ms_is_woken_at_once(engine: Engine) -> None:
+    publisher = engine.publish("quick")
+    audio = publisher.add_track("audio", "PCMU", clock_hz=8000)
+    subscription = engine.subscribe([audio], wake_ms=0)
+    took = []
+    for number in range(20):
+        time.sleep(0.005)
+        began = time.monotonic()
+        publisher.write(audio, number * 160, bytes(160))
+        assert select.select([subscription], [], [], 1.0)[0]
+        took.append(time.monotonic() - began)
+        assert len(subscription.take()) == 1
+    assert sorted(took)[10] < 0.005, took

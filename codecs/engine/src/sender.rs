@@ -13,7 +13,7 @@ use crate::bus::track::Rate;
 use crate::leg::wire::Wire;
 use crate::leg::{LegError, SenderCodec, SenderConfig, Source};
 use crate::output::{Event, Output};
-use crate::payload::{Packetizer, Piece};
+use crate::payload::{Packetizer, PayloadError, Piece};
 use crate::rtp::Header;
 use crate::unit::{Codec, Ns, TrackId, UnitRef};
 use clock::Clock;
@@ -50,6 +50,10 @@ pub struct SenderStats {
     pub keyframes: u64,
     /// By overflow of the queue, or because no packet can carry them.
     pub dropped_units: u64,
+    /// Of those, the ones with a NAL unit above what a datagram carries, to a peer that takes one a packet
+    /// (packetization-mode 0); and the largest such NAL unit.
+    pub too_large_units: u64,
+    pub too_large_bytes: u32,
     /// Age of what waits longest to be sent.
     pub queue_ms: u32,
     /// Sequence numbers that NACKs named.
@@ -133,6 +137,8 @@ impl Sender {
             units: 0,
             keyframes: 0,
             dropped_units: 0,
+            too_large_units: 0,
+            too_large_bytes: 0,
             queue_ms: 0,
             nacks_received: 0,
             rtx_sent: 0,
@@ -321,8 +327,12 @@ impl Sender {
     fn enqueue(&mut self, unit: &UnitRef, timestamp: Option<u32>, now: Ns) {
         let fresh = std::mem::take(&mut self.fresh);
         self.pieces.clear();
-        if self.packetizer.plan(unit, &self.config.codec.packing, &mut self.pieces).is_err() {
+        if let Err(error) = self.packetizer.plan(unit, &self.config.codec.packing, &mut self.pieces) {
             self.stats.dropped_units += 1;
+            if let PayloadError::NalTooLarge(bytes) = error {
+                self.stats.too_large_units += 1;
+                self.stats.too_large_bytes = self.stats.too_large_bytes.max(bytes);
+            }
             // What builds on it can't be decoded. A key frame isn't asked for in its place: it wouldn't be smaller.
             (self.gated, self.wished) = (unit.codec.is_video(), unit.keyframe);
             return;

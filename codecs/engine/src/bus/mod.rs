@@ -12,7 +12,7 @@ pub mod wish;
 
 use crate::nal::{ParameterSets, Syntax};
 use crate::unit::{Codec, IdMap, Ns, QueueId, TrackId, UnitRef};
-use cache::GopCache;
+use cache::{GopCache, SoundCache};
 use queue::{Pushed, UnitQueue};
 use reordering::Reordering;
 use std::collections::BTreeMap;
@@ -146,6 +146,7 @@ impl Bus {
             senders: Vec::new(),
             queues: Vec::new(),
             cache: GopCache::new(stream.cache_limit, stream.cache_bytes),
+            sound: SoundCache::new(stream.cache_limit, stream.cache_bytes),
             wish: Default::default(),
             parameter_sets: ParameterSets::new(Syntax::of(codec).unwrap_or_default()),
             size: None,
@@ -162,6 +163,12 @@ impl Bus {
         let track = self.tracks.remove(&id)?;
         if let Some(stream) = self.streams.get_mut(&track.stream) {
             stream.tracks.retain(|&other| other != id);
+            for beside in &stream.tracks {
+                if let Some(beside) = self.tracks.get_mut(beside) {
+                    // The sound of a group of pictures that is gone.
+                    beside.sound.clear();
+                }
+            }
         }
         for queue in &track.queues {
             if let Some(reader) = self.readers.get_mut(queue) {
@@ -178,6 +185,55 @@ impl Bus {
         let ended = stream.tracks.clone().into_iter().filter_map(|track| self.remove_track(track)).collect();
         self.streams.remove(&id);
         ended
+    }
+
+    /// Keeps the sound that comes while a group of pictures of its stream is kept, and drops it with the group.
+    pub fn keep_sound(&mut self, unit: &UnitRef) {
+        let Some(sibling) = self.sibling(unit.track) else { return };
+        let video = self.tracks.get(&unit.track).is_some_and(|track| track.video);
+        let grouped = !self.tracks.get(if video { &unit.track } else { &sibling }).is_none_or(|t| t.cache.is_empty());
+        let Some(sound) = self.tracks.get_mut(if video { &sibling } else { &unit.track }) else { return };
+        if !grouped || video && unit.keyframe {
+            sound.sound.clear();
+        }
+        if grouped && !video {
+            sound.sound.push(unit);
+        }
+    }
+
+    /// The audio beside a video track, or the other way round.
+    fn sibling(&self, id: TrackId) -> Option<TrackId> {
+        let stream = self.streams.get(&self.tracks.get(&id)?.stream)?;
+        stream.tracks.iter().copied().find(|&other| other != id)
+    }
+
+    /// What is kept for a reader that begins to hear these tracks, stream by stream in the order it came: of each video
+    /// its group of pictures, of each audio what came since its stream's group began. Nothing of a stream whose kept units are more
+    /// than `limit_bytes`: a queue that long would drop them again.
+    pub fn kept(&self, tracks: &[TrackId], limit_bytes: usize) -> Vec<UnitRef> {
+        let mut kept: Vec<UnitRef> = Vec::new();
+        let mut left = limit_bytes;
+        for id in tracks {
+            let Some(track) = self.tracks.get(id).filter(|track| track.video) else { continue };
+            let Some(first) = track.cache.units().first() else { continue };
+            let sound = self.sibling(*id).filter(|sound| tracks.contains(sound)).and_then(|id| self.tracks.get(&id));
+            let mut sound = sound.into_iter().flat_map(|sound| sound.sound.since(first.arrival)).peekable();
+            let mut group: Vec<&UnitRef> = Vec::new();
+            // Merged and not sorted: a picture whose packet came again is complete later than the one after it.
+            for picture in track.cache.units() {
+                while let Some(earlier) = sound.next_if(|unit| unit.arrival < picture.arrival) {
+                    group.push(earlier);
+                }
+                group.push(picture);
+            }
+            group.extend(sound);
+            let bytes: usize = group.iter().map(|unit| unit.payload.len()).sum();
+            if bytes <= left {
+                left -= bytes;
+                kept.extend(group.into_iter().cloned());
+            }
+        }
+        kept
     }
 
     pub fn find(&self, name: &str, video: bool) -> Option<TrackId> {

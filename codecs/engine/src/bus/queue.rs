@@ -107,6 +107,10 @@ impl UnitQueue {
         self.lane(track).is_some_and(|at| self.lanes[at].gate == Gate::First)
     }
 
+    pub fn limit_bytes(&self) -> usize {
+        self.limit_bytes
+    }
+
     pub fn is_empty(&self) -> bool {
         self.lanes.iter().all(|lane| lane.units.is_empty())
     }

@@ -79,3 +79,35 @@ fn a_reader_is_woken_once_for_many_units_and_told_of_losses_once_a_second() {
     assert_eq!(wakes, [20 * MS]);
     assert_eq!(reports, [(120, 1), (1120, 50), (2120, 50), (3120, 50)]);
 }
+
+#[test]
+fn a_group_is_kept_with_its_sound_in_the_order_they_came() {
+    let mut bus = bus();
+    let feed = |bus: &mut Bus, unit: Unit, now: Ns| {
+        let (unit, _) = bus.track_mut(unit.track).unwrap().take_in(unit, now);
+        bus.keep_sound(&unit);
+    };
+    let both = [TrackId(10), TrackId(11)];
+    let order = |bus: &Bus, tracks: &[TrackId], limit| -> Vec<(u32, Ns)> {
+        bus.kept(tracks, limit).iter().map(|unit| (unit.track.0, unit.arrival)).collect()
+    };
+    feed(&mut bus, audio(11, 1, 5), 1);
+    assert!(order(&bus, &both, 1000).is_empty(), "sound alone is not kept");
+    feed(&mut bus, unit(10, 2, true, 50), 2);
+    feed(&mut bus, audio(11, 3, 5), 3);
+    feed(&mut bus, unit(10, 10, true, 50), 10);
+    feed(&mut bus, audio(11, 11, 5), 11);
+    // complete only at 15 since a packet of it came again, after its successor
+    feed(&mut bus, unit(10, 15, false, 50), 15);
+    feed(&mut bus, unit(10, 13, false, 50), 15);
+    feed(&mut bus, audio(11, 14, 5), 15);
+    feed(&mut bus, audio(11, 16, 5), 16);
+    let all = [(10, 10), (11, 11), (11, 14), (10, 15), (10, 13), (11, 16)];
+    assert_eq!(order(&bus, &both, 1000), all);
+    assert_eq!(order(&bus, &both, 165), all);
+    assert!(order(&bus, &both, 164).is_empty(), "it would overflow the queue");
+    assert_eq!(order(&bus, &[TrackId(10)], 1000), [(10, 10), (10, 15), (10, 13)]);
+    assert!(order(&bus, &[TrackId(11)], 1000).is_empty());
+    bus.remove_track(TrackId(10));
+    assert_eq!((bus.track(TrackId(11)).unwrap().sound.bytes(), order(&bus, &both, 1000).len()), (0, 0));
+}

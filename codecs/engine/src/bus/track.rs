@@ -1,6 +1,6 @@
 //! A track: what it carries now, who listens, what is kept for who comes late, and its figures.
 
-use super::cache::GopCache;
+use super::cache::{GopCache, SoundCache};
 use super::reordering::Reordering;
 use super::wish::Wish;
 use crate::nal::{ParameterSets, Syntax};
@@ -21,6 +21,8 @@ pub struct Track {
     pub senders: Vec<(LegId, SenderId)>,
     pub queues: Vec<QueueId>,
     pub cache: GopCache,
+    /// Of audio beside video: since the picture's last key frame.
+    pub sound: SoundCache,
     pub wish: Wish,
     pub parameter_sets: ParameterSets,
     pub size: Option<(u32, u32)>,

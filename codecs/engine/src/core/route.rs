@@ -40,6 +40,7 @@ impl Core {
         let mut queues = std::mem::take(&mut self.scratch.queues);
         senders.extend_from_slice(&track.senders);
         queues.extend_from_slice(&track.queues);
+        self.bus.keep_sound(&unit);
         for (leg, sender) in senders.drain(..) {
             self.offer(leg, sender, &unit, now);
         }

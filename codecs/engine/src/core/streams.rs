@@ -94,11 +94,13 @@ impl Core {
     }
 
     /// A reader of these tracks. `limit`: nanoseconds and bytes; `wake_every`: None for who comes by itself.
+    /// `from_cache`: see `hear`.
     pub fn subscribe(
         &mut self,
         tracks: &[TrackId],
         limit: (Ns, usize),
         wake_every: Option<Ns>,
+        from_cache: bool,
         now: Ns,
     ) -> Result<QueueId, BusError> {
         for &track in tracks {
@@ -106,23 +108,47 @@ impl Core {
         }
         let id = QueueId(self.new_id());
         self.bus.open_reader(id, limit.0, limit.1, wake_every);
-        for &track in tracks {
-            self.bus.listen(id, track)?;
-            if self.bus.track(track)?.video {
-                self.wish(track, now);
-                self.timers.at(Timer::LateReader(id, track), now + LATE);
-            }
-        }
+        self.hear(id, tracks, from_cache, now)?;
         self.settle(now);
         Ok(id)
     }
 
-    pub fn close_reader(&mut self, id: QueueId) {
-        if let Some(reader) = self.bus.reader(id) {
-            for track in reader.queue.tracks() {
-                self.timers.cancel(Timer::LateReader(id, track));
+    /// From now on a reader hears these tracks and no others. What is queued of the others is dropped.
+    pub fn reselect(&mut self, id: QueueId, tracks: &[TrackId], from_cache: bool, now: Ns) -> Result<(), BusError> {
+        for &track in tracks {
+            self.bus.track(track)?;
+        }
+        let Some(reader) = self.bus.reader(id) else { return Ok(()) };
+        let heard = reader.queue.tracks();
+        for &gone in heard.iter().filter(|track| !tracks.contains(track)) {
+            self.bus.unlisten(id, gone);
+        }
+        let added: Vec<TrackId> = tracks.iter().copied().filter(|track| !heard.contains(track)).collect();
+        self.hear(id, &added, from_cache, now)?;
+        self.settle(now);
+        Ok(())
+    }
+
+    /// A reader begins to hear tracks: with what is kept of them at once when it wants that and there is something, else
+    /// with the next key frame of each video, which is asked for.
+    fn hear(&mut self, id: QueueId, tracks: &[TrackId], from_cache: bool, now: Ns) -> Result<(), BusError> {
+        for &track in tracks {
+            self.bus.listen(id, track)?;
+        }
+        let limit_bytes = self.bus.reader(id).map_or(0, |reader| reader.queue.limit_bytes());
+        let kept = if from_cache { self.bus.kept(tracks, limit_bytes) } else { Vec::new() };
+        for unit in kept {
+            self.hand(id, &unit, now);
+        }
+        for &track in tracks {
+            if self.bus.reader(id).is_some_and(|reader| reader.queue.awaits_first(track)) {
+                self.wish(track, now);
             }
         }
+        Ok(())
+    }
+
+    pub fn close_reader(&mut self, id: QueueId) {
         self.timers.cancel(Timer::Reader(id));
         self.bus.close_reader(id);
     }
@@ -133,16 +159,6 @@ impl Core {
             if !reader.queue.is_empty() {
                 self.wakes.push(id);
             }
-        }
-    }
-
-    pub(super) fn catch_up_reader(&mut self, id: QueueId, track: TrackId, now: Ns) {
-        if !self.bus.reader(id).is_some_and(|reader| reader.queue.awaits_first(track)) {
-            return;
-        }
-        let kept = self.bus.track(track).map_or_else(|_| Vec::new(), |track| track.cache.units().to_vec());
-        for unit in kept {
-            self.hand(id, &unit, now);
         }
     }
 }

@@ -274,3 +274,100 @@ proptest::proptest! {
         proptest::prop_assert!(faults.is_empty(), "{:?}", faults);
     }
 }
+
+/// Track and first payload byte of what a reader has, taken out.
+fn queued(core: &mut Core, reader: QueueId) -> Vec<(TrackId, u8)> {
+    let mut units = Vec::new();
+    core.bus.reader_mut(reader).unwrap().queue.take(1000, &mut units);
+    units.iter().map(|unit| (unit.track, *unit.payload.last().unwrap())).collect()
+}
+
+fn written(track: TrackId, codec: Codec, number: u8, keyframe: bool, now: Ns) -> Unit {
+    Unit {
+        track,
+        codec,
+        pts: i64::from(number) * 3600,
+        dts: i64::from(number) * 3600,
+        keyframe,
+        contiguous: true,
+        capture: 0,
+        arrival: now,
+        payload: vec![0, number].into(),
+        nals: Box::default(),
+        level: None,
+    }
+}
+
+/// A core with streams of one VP8 and one Opus track each.
+fn streams(count: usize) -> (Core, Vec<[TrackId; 2]>) {
+    let mut core = Core::new(7);
+    let tracks = (0..count).map(|n| {
+        let stream = core.publish_stream(&format!("or-{n}"), 12_000 * MS, 8 << 20, START).unwrap();
+        [(MediaKind::Video, Codec::Vp8, 90_000), (MediaKind::Audio, Codec::Opus, 48_000)].map(
+            |(kind, codec, clock_hz)| core.add_track(stream, NewTrack { kind, codec, clock_hz, channels: 1 }).unwrap(),
+        )
+    });
+    let tracks = tracks.collect();
+    (core, tracks)
+}
+
+#[test]
+fn a_reader_gets_the_kept_group_and_its_sound_at_once_and_asks_for_nothing() {
+    let (mut core, tracks) = streams(1);
+    let [video, audio] = tracks[0];
+    for n in 0..6u8 {
+        let now = START + u64::from(n) * 40 * MS;
+        core.publish(written(video, Codec::Vp8, n, n == 3, now), now);
+        core.publish(written(audio, Codec::Opus, 100 + n, true, now), now);
+    }
+    let now = START + 210 * MS;
+    let reader = core.subscribe(&[video, audio], (2000 * MS, 1 << 20), Some(0), true, now).unwrap();
+    core.poll(now);
+    assert_eq!(core.wakes, [reader], "woken in the same moment");
+    let group: Vec<_> = (3..6).flat_map(|n| [(video, n), (audio, 100 + n)]).collect();
+    assert_eq!(queued(&mut core, reader), group);
+    assert!(core.out.events.is_empty(), "{:?}", core.out.events);
+    core.publish(written(video, Codec::Vp8, 6, false, now), now);
+    assert_eq!(queued(&mut core, reader), [(video, 6)], "live goes on behind it");
+    // who wants none of it, and who could not hold it, waits for a key frame
+    for (limit_bytes, from_cache) in [(1 << 20, false), (5, true)] {
+        core.out.events.clear();
+        let other = core.subscribe(&[video, audio], (2000 * MS, limit_bytes), Some(0), from_cache, now).unwrap();
+        core.publish(written(video, Codec::Vp8, 7, false, now), now);
+        assert!(queued(&mut core, other).is_empty());
+        assert!(core.bus.track(video).unwrap().wish.next().is_some());
+    }
+}
+
+#[test]
+fn a_reader_turns_to_other_tracks_at_a_key_frame_or_with_what_is_kept() {
+    let (mut core, tracks) = streams(2);
+    let ([one, sound], [two, second_sound]) = (tracks[0], tracks[1]);
+    let now = START + 500 * MS;
+    for (track, n, keyframe) in [(one, 1, true), (two, 21, true), (two, 22, false)] {
+        core.publish(written(track, Codec::Vp8, n, keyframe, now), now);
+    }
+    let reader = core.subscribe(&[one, sound], (2000 * MS, 1 << 20), Some(0), true, now).unwrap();
+    assert_eq!(queued(&mut core, reader), [(one, 1)]);
+    core.out.events.clear();
+    core.publish(written(one, Codec::Vp8, 2, false, now), now);
+    core.publish(written(sound, Codec::Opus, 102, true, now), now);
+    core.reselect(reader, &[two, sound], false, now).unwrap();
+    let wanted = |event: &Event| matches!(event, Event::KeyframeWanted { track, attempt: 1 } if *track == two);
+    assert!(core.out.events.iter().any(wanted), "{:?}", core.out.events);
+    core.publish(written(one, Codec::Vp8, 3, true, now), now);
+    core.publish(written(two, Codec::Vp8, 23, false, now), now);
+    assert_eq!(queued(&mut core, reader), [(sound, 102)], "what is still heard wasn't touched");
+    core.publish(written(two, Codec::Vp8, 24, true, now), now);
+    core.publish(written(two, Codec::Vp8, 25, false, now), now);
+    assert_eq!(queued(&mut core, reader), [(two, 24), (two, 25)]);
+    core.reselect(reader, &[one, second_sound], true, now).unwrap();
+    assert_eq!(queued(&mut core, reader), [(one, 3)]);
+    assert!(!core.bus.track(two).unwrap().watched() && !core.bus.track(sound).unwrap().watched());
+    let refused = core.reselect(reader, &[two, TrackId(999)], true, now);
+    assert_eq!(refused, Err(BusError::NoTrack(TrackId(999))));
+    core.publish(written(one, Codec::Vp8, 4, false, now), now);
+    assert_eq!(queued(&mut core, reader), [(one, 4)], "and nothing changed");
+    core.close_reader(reader);
+    assert!(!core.bus.track(one).unwrap().watched());
+}

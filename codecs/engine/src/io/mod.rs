@@ -265,10 +265,11 @@ impl Shared {
         tracks: &[TrackId],
         limit: (Ns, usize),
         wake_every: Ns,
+        from_cache: bool,
         signal: &Arc<Signal>,
     ) -> Result<QueueId, BusError> {
         let mut state = self.state.lock();
-        let id = state.core.subscribe(tracks, limit, Some(wake_every), poll::now())?;
+        let id = state.core.subscribe(tracks, limit, Some(wake_every), from_cache, poll::now())?;
         state.signals.insert(id, signal.clone());
         drop(state);
         self.wake.raise();

@@ -3,7 +3,7 @@
 use super::value_error;
 use crate::core::MediaKind;
 use crate::leg::PayloadTypes;
-use crate::unit::Codec;
+use crate::unit::{Codec, TrackId};
 use pyo3::prelude::*;
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -46,6 +46,14 @@ pub fn parse_kind(kind: &str) -> PyResult<MediaKind> {
 
 pub fn parse_codec(name: &str) -> PyResult<Codec> {
     Codec::from_name(name).ok_or_else(|| value_error(format!("codec {name:?} is not known to the engine")))
+}
+
+/// What a subscription hears: at least one track.
+pub fn some_tracks(ids: Vec<u32>) -> PyResult<Vec<TrackId>> {
+    if ids.is_empty() {
+        return Err(value_error("a subscription needs at least one track"));
+    }
+    Ok(ids.into_iter().map(TrackId).collect())
 }
 
 pub fn payload_types(

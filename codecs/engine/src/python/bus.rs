@@ -1,6 +1,6 @@
 //! Publisher and Subscription: media through Python, for the adapters that aren't RTP.
 
-use super::arguments::{narrow, parse_codec, parse_kind};
+use super::arguments::{narrow, parse_codec, parse_kind, some_tracks};
 use super::{closed, value_error};
 use crate::core::NewTrack;
 use crate::io::poll::{self, Signal};
@@ -142,10 +142,12 @@ impl PySubscription {
         queue_ms: u64,
         queue_bytes: usize,
         wake_ms: u64,
+        from_cache: bool,
     ) -> PyResult<PySubscription> {
         let signal = Arc::new(Signal::new()?);
         let limit = (queue_ms * 1_000_000, queue_bytes);
-        let id = engine.shared.subscribe(tracks, limit, wake_ms * 1_000_000, &signal).map_err(value_error)?;
+        let shared = &engine.shared;
+        let id = shared.subscribe(tracks, limit, wake_ms * 1_000_000, from_cache, &signal).map_err(value_error)?;
         Ok(PySubscription { engine, id, signal, closed: AtomicBool::new(false) })
     }
 
@@ -183,6 +185,16 @@ impl PySubscription {
                 (unit.track.0, unit.pts, unit.dts, unit.keyframe, unit.contiguous, unit.capture, unit.arrival, payload)
             })
             .collect())
+    }
+
+    /// Hear these tracks and no others from now on.
+    #[pyo3(signature = (track_ids, *, from_cache = false))]
+    fn select(&self, py: Python<'_>, track_ids: Vec<u32>, from_cache: bool) -> PyResult<()> {
+        self.check()?;
+        let tracks = some_tracks(track_ids)?;
+        let selected =
+            py.detach(|| self.engine.shared.with_core(|core, now| core.reselect(self.id, &tracks, from_cache, now)));
+        selected.map_err(value_error)
     }
 
     /// Every track of it is gone and everything was taken.

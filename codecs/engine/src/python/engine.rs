@@ -1,6 +1,6 @@
 //! Engine: the media thread, its sockets and the bus.
 
-use super::arguments::{parse_host, parse_kind, within};
+use super::arguments::{parse_host, parse_kind, some_tracks, within};
 use super::bus::{PyPublisher, PySubscription};
 use super::leg::PyLeg;
 use super::mixer::PyMixer;
@@ -123,7 +123,8 @@ impl PyEngine {
     }
 
     /// Units of these tracks for Python.
-    #[pyo3(signature = (track_ids, *, queue_ms = 2000, queue_bytes = 4_194_304, wake_ms = 20))]
+    #[pyo3(signature = (track_ids, *, queue_ms = 2000, queue_bytes = 4_194_304, wake_ms = 20, from_cache = true))]
+    #[allow(clippy::too_many_arguments)]
     fn subscribe(
         &self,
         py: Python<'_>,
@@ -131,16 +132,14 @@ impl PyEngine {
         queue_ms: i64,
         queue_bytes: i64,
         wake_ms: i64,
+        from_cache: bool,
     ) -> PyResult<PySubscription> {
         self.check()?;
         let queue_ms = within("queue_ms", queue_ms, 10, 600_000)?;
         let queue_bytes = within("queue_bytes", queue_bytes, 1024, 1 << 30)? as usize;
         let wake_ms = within("wake_ms", wake_ms, 0, 10_000)?;
-        if track_ids.is_empty() {
-            return Err(value_error("a subscription needs at least one track"));
-        }
-        let tracks: Vec<TrackId> = track_ids.into_iter().map(TrackId).collect();
-        py.detach(|| PySubscription::open(self.engine.clone(), &tracks, queue_ms, queue_bytes, wake_ms))
+        let tracks = some_tracks(track_ids)?;
+        py.detach(|| PySubscription::open(self.engine.clone(), &tracks, queue_ms, queue_bytes, wake_ms, from_cache))
     }
 
     /// A mixer on its own thread.

@@ -34,7 +34,8 @@ fn track_ids(ids: Vec<u32>) -> Vec<TrackId> {
 impl PyMixer {
     pub fn open(engine: Arc<Engine>, threads: Arc<MixerThreads>, label: &str) -> PyResult<PyMixer> {
         let limit = (QUEUE_LIMIT, QUEUE_BYTES);
-        let queue = engine.shared.with_core(|core, now| core.subscribe(&[], limit, None, now)).map_err(value_error)?;
+        let queue =
+            engine.shared.with_core(|core, now| core.subscribe(&[], limit, None, false, now)).map_err(value_error)?;
         let cell = threads.open(queue, label)?;
         Ok(PyMixer { engine, cell, closed: Arc::default() })
     }

@@ -66,8 +66,8 @@ pub fn streams<'py>(py: Python<'py>, engine: &Engine, names: Option<&[String]>) 
                         rate: track.rate.read(now),
                         size: track.size,
                         reordering: (track.reordering.units(), track.reordering.longest_ms()),
-                        cache_ms: track.cache.span() / 1_000_000,
-                        cache_bytes: track.cache.bytes(),
+                        cache_ms: track.cache.span().max(track.sound.span()) / 1_000_000,
+                        cache_bytes: track.cache.bytes() + track.sound.bytes(),
                     });
                 }
                 figures.push(entry);
@@ -237,6 +237,8 @@ pub fn sender<'py>(py: Python<'py>, stats: &SenderStats) -> PyResult<Bound<'py, 
     dict.set_item("units", stats.units)?;
     dict.set_item("keyframes", stats.keyframes)?;
     dict.set_item("dropped_units", stats.dropped_units)?;
+    dict.set_item("too_large_units", stats.too_large_units)?;
+    dict.set_item("too_large_bytes", stats.too_large_bytes)?;
     dict.set_item("queue_ms", stats.queue_ms)?;
     dict.set_item("nacks_received", stats.nacks_received)?;
     dict.set_item("rtx_sent", stats.rtx_sent)?;
