@@ -6,7 +6,7 @@ host's clock, so that picture and sound of whatever origin stay together; each k
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orbridge.adapters.rtmp.message import Message, Timeline
@@ -55,15 +55,19 @@ class FromBus:
         made += [Message(kind, 0, body, is_header=True) for kind, body in self._headers.items()]
         return made
 
-    def messages(self, units: Iterable[Unit]) -> list[Message]:
+    def messages(self, units: Sequence[Unit]) -> list[Message]:
         """What a batch of units is as messages, in the same order."""
         made: list[Message] = []
-        for number, pts, dts, keyframe, _contiguous, capture_ns, arrival_ns, payload in units:
+        if units and self._timeline.epoch_ns is None:
+            # A group that was kept is older than the sound that comes with it.
+            self._timeline.epoch_ns = min(self._captured_ns(unit) for unit in units)
+        for unit in units:
+            number, pts, dts, keyframe, payload = unit[0], unit[1], unit[2], unit[3], unit[7]
             track = self._tracks.get(number)
             if track is None:
                 continue
             composition = pts - dts
-            captured = (capture_ns or arrival_ns) - composition * 1_000_000_000 // track.clock_hz
+            captured = self._captured_ns(unit)
             at_ms = track.rising.next(self._timeline.ms(track.follower.host_ns(dts, captured)))
             if track.kind is Kind.AUDIO:
                 body = flv.serialise_audio(
@@ -85,6 +89,13 @@ class FromBus:
             )
             made.append(Message(Kind.VIDEO, at_ms, body, is_keyframe=keyframe, track=number, ticks=dts))
         return made
+
+    def _captured_ns(self, unit: Unit) -> int:
+        """Capture time less what its decoding is before its presentation."""
+        number, pts, dts, _, _, capture_ns, arrival_ns, _ = unit
+        track = self._tracks.get(number)
+        before = (pts - dts) * 1_000_000_000 // track.clock_hz if track is not None else 0
+        return (capture_ns or arrival_ns) - before
 
     def _without_sets(self, name: str, payload: bytes) -> tuple[bytes, bytes | None]:
         """A key frame without the parameter sets before it, and the sequence header that they make."""
