@@ -7,28 +7,37 @@ Work is coalesced: many changes in one turn of the loop cost one round.
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from orbridge.codecs.errors import LocalError
-from orbridge.codecs.media import Codec, Kind, Role, VideoLimit
+from orbridge.codecs.media import AAC, H264, OPUS, Codec, Kind, Role, VideoLimit
 from orbridge.gateway import events
 from orbridge.gateway.rooms.model import Participant, Room, Rooms
 from orbridge.gateway.rooms.return_path import (
+    Convert,
     Mix,
     PassThrough,
     Picture,
     Voice,
     choose_picture,
     choose_sound,
+    mismatch,
     same_audio,
     strictest,
+    voices_to_convert,
 )
 from orbridge.gateway.rooms.speaker import ActiveSpeaker
-from orbridge.gateway.session import Session, Sink, State
-from orbridge.gateway.sound import RoomSound, Transcoders
+from orbridge.gateway.session import Note, Session, Sink, State
+from orbridge.gateway.sound import CARRYING_BPS, MIX_CODECS, RoomSound, Transcoders
+from orbridge.gateway.sound import Wanted as SoundWanted
+from orbridge.gateway.transcode.pictures import PictureTranscoders
+from orbridge.gateway.transcode.pictures import Wanted as PictureWanted
+from orbridge.gateway.transcode.slate import Slate
 
 if TYPE_CHECKING:
     from orbridge.codecs._engine import Engine
@@ -37,10 +46,36 @@ log = structlog.get_logger(__name__)
 
 # Levels are worth decoding for when there is somebody to choose between.
 SPEAKERS_FROM = 3
+# Codes of the notes that a player of one stream gets from here.
+PLAYER_NOTES = frozenset({"picture_withheld", "picture_converted", "sound_withheld"})
 
 
 def sendable(session: Session) -> bool:
     return session.state in (State.ACTIVE, State.HELD, State.CONNECTING)
+
+
+@dataclass(slots=True)
+class Conversions:
+    """What decodes and encodes, shared by all rooms and players."""
+
+    sound: Transcoders
+    pictures: PictureTranscoders
+    slate: Slate
+
+    def close(self) -> None:
+        self.slate.close()
+        self.pictures.close()
+        self.sound.close()
+
+
+@dataclass(slots=True)
+class _Round:
+    """What members use in one round of decisions; what nobody named is released at its end."""
+
+    sounds: dict[str, set[SoundWanted]] = field(default_factory=lambda: defaultdict(set))
+    pictures: dict[str, set[PictureWanted]] = field(default_factory=lambda: defaultdict(set))
+    slates: set[str] = field(default_factory=set)
+    remarks: dict[str, list[Note]] = field(default_factory=lambda: defaultdict(list))
 
 
 class RoomBridge:
@@ -50,24 +85,28 @@ class RoomBridge:
         tracks: ids of the tracks that the members sent when last looked at.
     """
 
-    def __init__(self, engine: Engine, rooms: Rooms, room: Room, now_ns: Callable[[], int]) -> None:
+    def __init__(
+        self, engine: Engine, rooms: Rooms, room: Room, now_ns: Callable[[], int], conversions: Conversions
+    ) -> None:
         self.room = room
-        self._engine, self._rooms, self._now_ns = engine, rooms, now_ns
+        self._engine, self._rooms, self._now_ns, self._conversions = engine, rooms, now_ns, conversions
         self._sound = RoomSound(engine, room.name)
         self._speaker = ActiveSpeaker()
         self._owners: dict[int, str] = {}
+        self._users: set[str] = set()
         self.tracks: frozenset[int] = frozenset()
-        self._round: asyncio.Handle | None = None
+        self._handle: asyncio.Handle | None = None
 
     def refresh(self) -> None:
         """Something changed: decide again, once, at the end of this turn of the loop."""
-        if self._round is None:
-            self._round = asyncio.get_running_loop().call_soon(self._decide)
+        if self._handle is None:
+            self._handle = asyncio.get_running_loop().call_soon(self._decide)
 
     def close(self) -> None:
-        if self._round is not None:
-            self._round.cancel()
-            self._round = None
+        if self._handle is not None:
+            self._handle.cancel()
+            self._handle = None
+        self._release(_Round())
         self._sound.close()
 
     @property
@@ -105,78 +144,200 @@ class RoomBridge:
         self.refresh()
 
     def _decide(self) -> None:
-        self._round = None
+        self._handle = None
+        round_ = _Round()
         members = [member for member in self.room.participants if sendable(member.session)]
         pictures, voices = tracks_of(self._engine, members)
-        self._owners = {voice.track: voice.owner for voice in voices}
-        self.tracks = frozenset(self._owners) | {picture.track for picture in pictures}
+        self.tracks = frozenset(voice.track for voice in voices) | {picture.track for picture in pictures}
+        listen = len(voices) >= SPEAKERS_FROM
+        mixable = self._mixable(members, voices, listen, round_)
+        self._owners = {voice.track: voice.owner for voice in mixable}
+        problems: dict[str, str] = {}
         for member in members:
-            problem = ""
             takes_content = any(s.kind is Kind.VIDEO and s.role is Role.CONTENT for s in member.session.sinks)
             for sink in member.session.sinks:
                 if sink.kind is Kind.VIDEO:
-                    problem = self._show(member, sink, pictures, takes_content) or problem
+                    problem = self._show(member, sink, pictures, takes_content, round_)
+                    problems[member.id] = problem or problems.get(member.id, "")
                 else:
-                    self._play(member, sink, voices)
-            if problem != member.problem:
-                member.problem = problem
+                    self._play(member, sink, voices, mixable, round_)
+        for member in members:
+            told = (problems.get(member.id, ""), tuple(round_.remarks[member.id]))
+            if told != (member.problem, member.remarks):
+                member.problem, member.remarks = told
                 self._rooms.touch(self.room.name)
-        self._sound.settle((voice.track for voice in voices), listen=len(voices) >= SPEAKERS_FROM)
+        inputs = (voice.track for voice in mixable if voice.codec.name in MIX_CODECS)
+        self._sound.settle(inputs, listen=listen)
+        self._release(round_)
 
-    def _show(self, member: Participant, sink: Sink, pictures: list[Picture], takes_content: bool) -> str:
-        shown = choose_picture(
-            member.id,
-            sink.codec,
-            sink.limit,
-            pictures,
-            speaker=self.room.speaker,
-            pinned=self.room.pinned(member.name),
-            current=sink.sender.selected,
-            role=sink.role,
-            takes_content=takes_content,
-        )
-        select(sink, shown.track, room=self.room.name, viewer=member.name)
+    def _release(self, used: _Round) -> None:
+        """Let go of what was used in the round before and isn't in this one."""
+        users = set(used.sounds) | set(used.pictures) | used.slates
+        for user in self._users | users:
+            self._conversions.sound.release(user, keep=used.sounds.get(user, ()))
+            self._conversions.pictures.release(user, keep=used.pictures.get(user, ()))
+            if user not in used.slates:
+                self._conversions.slate.release(user)
+        self._users = users
+
+    def _show(self, member: Participant, sink: Sink, pictures: list[Picture], takes_content: bool, used: _Round) -> str:
+        """Returns why it isn't as it should be, in words."""
+        converts = self._conversions.pictures
+        selected = sink.sender.selected
+        refused: dict[int, str] | None = {} if sink.codec.name == H264.name else None
+        track: int | None = None
+        while True:
+            shown = choose_picture(
+                member.id,
+                sink.codec,
+                sink.limit,
+                pictures,
+                speaker=self.room.speaker,
+                pinned=self.room.pinned(member.name),
+                current=None if selected is None else converts.source_of(selected),
+                role=sink.role,
+                takes_content=takes_content,
+                reorders=sink.reorders,
+                refused=refused,
+            )
+            track = shown.track
+            if not shown.why or track is None or refused is None:
+                break
+            picture = next(picture for picture in pictures if picture.track == track)
+            wanted = converts.wanted(track, (picture.width, picture.height), sink.limit)
+            try:
+                track = converts.use(member.id, wanted, picture.codec, picture.name)
+            except LocalError as exc:
+                refused[picture.track] = str(exc)
+                continue
+            used.pictures[member.id].add(wanted)
+            text = converts.note_of(track) or "so it is converted to H264"
+            used.remarks[member.id].append(Note("picture_converted", f"{shown.why}: {text}"))
+            break
+        if track is None and member.session.watches and sink.codec.name == H264.name:
+            track = self._conversions.slate.video(member.id)
+            used.slates.add(member.id)
+        select(sink, track, room=self.room.name, viewer=member.name)
         return shown.problem
 
-    def _play(self, member: Participant, sink: Sink, voices: list[Voice]) -> None:
-        heard = choose_sound(member.id, sink.codec, voices)
-        track = None
-        if isinstance(heard, PassThrough):
-            track = heard.track
-        elif isinstance(heard, Mix):
-            track = self._sound.use(sink.codec, heard.exclude)
+    def _mixable(self, members: list[Participant], voices: list[Voice], listen: bool, used: _Round) -> list[Voice]:
+        """The voices with AAC replaced by what it is converted to, where that is needed; what can't be is left out."""
+        listeners = [
+            (member.id, sink.codec) for member in members for sink in member.session.sinks if sink.kind is Kind.AUDIO
+        ]
+        converted = voices_to_convert(listeners, voices, listen=listen)
+        room = f"room:{self.room.name}"
+        made: list[Voice] = []
+        for voice in voices:
+            if voice.track not in converted:
+                made.append(voice)
+                continue
+            try:
+                track = self._conversions.sound.use(room, voice.track, voice.codec, OPUS)
+            except LocalError as exc:
+                used.remarks[voice.owner].append(Note("sound_withheld", f"its sound isn't heard in the room: {exc}"))
+                continue
+            used.sounds[room].add((voice.track, OPUS.name))
+            made.append(Voice(track, voice.owner, OPUS))
+        return made
+
+    def _play(self, member: Participant, sink: Sink, voices: list[Voice], mixable: list[Voice], used: _Round) -> None:
+        heard = choose_sound(member.id, sink.codec, voices if sink.codec.name == AAC.name else mixable)
+        track: int | None = None
+        try:
+            if isinstance(heard, PassThrough):
+                track = heard.track
+            elif isinstance(heard, Convert):
+                source = next(voice.codec for voice in voices if voice.track == heard.track)
+                track = self._convert(member, heard.track, source, sink.codec, used)
+            elif isinstance(heard, Mix) and sink.codec.name in MIX_CODECS:
+                track = self._sound.use(sink.codec, heard.exclude)
+            elif isinstance(heard, Mix):
+                own = frozenset(voice.track for voice in mixable if voice.owner == member.id)
+                mixed = self._sound.use(OPUS, own, bitrate_bps=CARRYING_BPS)
+                track = self._convert(member, mixed, OPUS, sink.codec, used)
+        except LocalError as exc:
+            used.remarks[member.id].append(Note("sound_withheld", f"it is played no sound: {exc}"))
+        if track is None and member.session.watches and sink.codec.name == AAC.name:
+            track = self._conversions.slate.audio(member.id)
+            used.slates.add(member.id)
         select(sink, track, room=self.room.name, viewer=member.name)
+
+    def _convert(self, member: Participant, track: int, source: Codec, codec: Codec, used: _Round) -> int:
+        made = self._conversions.sound.use(member.id, track, source, codec)
+        used.sounds[member.id].add((track, codec.name))
+        return made
 
 
 class Player:
-    """A session that plays one stream (WHEP): its picture as it is, its sound in the player's codec."""
+    """A session that plays one stream: its picture as it is where it can be, its sound in the player's codec.
 
-    def __init__(self, engine: Engine, transcoders: Transcoders, session: Session, stream: str) -> None:
+    Attributes:
+        tracks: ids of the stream's tracks when last looked at.
+    """
+
+    def __init__(self, engine: Engine, conversions: Conversions, session: Session, stream: str) -> None:
         self.session, self.stream = session, stream
-        self._engine, self._transcoders = engine, transcoders
+        self.tracks: frozenset[int] = frozenset()
+        self._engine, self._conversions = engine, conversions
 
     def refresh(self) -> None:
         """The stream's tracks or the session's sinks may have changed."""
         facts = stream_facts(self._engine, [self.stream]).get(self.stream)
-        kept: tuple[int, str] | None = None
+        self.tracks = frozenset(track["id"] for track in facts["tracks"]) if facts else frozenset()
+        used = _Round()
         for sink in self.session.sinks:
-            track = self._engine.track(self.stream, sink.kind.value)
-            codec = track_codec(facts, track)
-            if track is None or codec is None:
-                select(sink, None, room=self.session.room, viewer=self.session.name)
-            elif sink.kind is Kind.VIDEO:
-                fits = codec.name == sink.codec.name
-                select(sink, track if fits else None, room=self.session.room, viewer=self.session.name)
-            elif same_audio(codec, sink.codec):
-                select(sink, track, room=self.session.room, viewer=self.session.name)
-            else:
-                kept = (track, sink.codec.name)
-                made = self._transcoders.use(self.session.id, track, sink.codec)
-                select(sink, made, room=self.session.room, viewer=self.session.name)
-        self._transcoders.release(self.session.id, but=kept)
+            known = next((track for track in facts["tracks"] if track["kind"] == sink.kind), None) if facts else None
+            track = None
+            if known is not None:
+                try:
+                    track = (
+                        self._picture(sink, known, used) if sink.kind is Kind.VIDEO else self._sound(sink, known, used)
+                    )
+                except LocalError as exc:
+                    code = "picture_withheld" if sink.kind is Kind.VIDEO else "sound_withheld"
+                    used.remarks[self.session.id].append(Note(code, str(exc)))
+            select(sink, track, room=self.session.room, viewer=self.session.name)
+        user = self.session.id
+        self._conversions.sound.release(user, keep=used.sounds[user])
+        self._conversions.pictures.release(user, keep=used.pictures[user])
+        others = [note for note in self.session.notes if note.code not in PLAYER_NOTES]
+        self.session.notes = [*others, *used.remarks[user]]
 
     def close(self) -> None:
-        self._transcoders.release(self.session.id)
+        self._conversions.sound.release(self.session.id)
+        self._conversions.pictures.release(self.session.id)
+
+    def _picture(self, sink: Sink, known: dict[str, Any], used: _Round) -> int | None:
+        """The track to show. Raises LocalError when it can't be converted and isn't worth showing as it is."""
+        picture = picture_of(known, self.session.id, self.stream, Role.MAIN)
+        why = mismatch(picture, sink.codec, sink.reorders)
+        if not why:
+            return picture.track
+        if sink.codec.name != H264.name:
+            raise LocalError(why)
+        converts, user = self._conversions.pictures, self.session.id
+        wanted = converts.wanted(picture.track, (picture.width, picture.height), sink.limit)
+        try:
+            track = converts.use(user, wanted, picture.codec, picture.name)
+        except LocalError as exc:
+            if picture.codec.name != sink.codec.name:
+                raise LocalError(f"{why}, and {exc}") from exc
+            used.remarks[user].append(Note("picture_withheld", f"{why}, and {exc}"))
+            return picture.track
+        used.pictures[user].add(wanted)
+        text = converts.note_of(track) or "so it is converted to H264"
+        used.remarks[user].append(Note("picture_converted", f"{why}: {text}"))
+        return track
+
+    def _sound(self, sink: Sink, known: dict[str, Any], used: _Round) -> int:
+        """The track to play. Raises LocalError when it can't be converted."""
+        codec = codec_of(known)
+        # One stream's AAC stays what it is, so whatever its rate, a player of AAC takes it.
+        if same_audio(codec, sink.codec) or codec.name == sink.codec.name == AAC.name:
+            return int(known["id"])
+        used.sounds[self.session.id].add((known["id"], sink.codec.name))
+        return self._conversions.sound.use(self.session.id, known["id"], codec, sink.codec)
 
 
 def select(sink: Sink, track: int | None, *, room: str, viewer: str) -> None:
@@ -197,11 +358,27 @@ def stream_facts(engine: Engine, names: Sequence[str]) -> dict[str, dict[str, An
     return {facts["name"]: facts for facts in engine.streams(names)}
 
 
-def track_codec(facts: dict[str, Any] | None, track: int | None) -> Codec | None:
-    for known in facts["tracks"] if facts else ():
-        if known["id"] == track:
-            return Codec(known["codec"], known["clock_hz"], known["channels"])
-    return None
+def codec_of(known: dict[str, Any]) -> Codec:
+    return Codec(known["codec"], known["clock_hz"], known["channels"])
+
+
+def picture_of(
+    known: dict[str, Any], owner: str, name: str, role: Role, order: int = 0, device: bool = False
+) -> Picture:
+    """A video track from the engine's facts of it."""
+    return Picture(
+        known["id"],
+        owner,
+        name,
+        role,
+        codec_of(known),
+        known["width"] or 0,
+        known["height"] or 0,
+        known["fps"] or 0.0,
+        order,
+        device,
+        known.get("reordered", 0) > 0,
+    )
 
 
 def tracks_of(engine: Engine, members: Sequence[Participant]) -> tuple[list[Picture], list[Voice]]:
@@ -214,22 +391,9 @@ def tracks_of(engine: Engine, members: Sequence[Participant]) -> tuple[list[Pict
             continue
         for role, stream in member.streams.items():
             for known in facts.get(stream, {"tracks": ()})["tracks"]:
-                codec = Codec(known["codec"], known["clock_hz"], known["channels"])
                 if known["kind"] == Kind.AUDIO:
-                    voices.append(Voice(known["id"], member.id, codec))
+                    voices.append(Voice(known["id"], member.id, codec_of(known)))
                 else:
-                    pictures.append(
-                        Picture(
-                            known["id"],
-                            member.id,
-                            member.name,
-                            role,
-                            codec,
-                            known["width"] or 0,
-                            known["height"] or 0,
-                            known["fps"] or 0.0,
-                            member.order,
-                            member.kind == "device",
-                        )
-                    )
+                    device = member.kind == "device"
+                    pictures.append(picture_of(known, member.id, member.name, role, member.order, device))
     return pictures, voices

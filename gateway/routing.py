@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from orbridge.codecs.media import VideoLimit
 from orbridge.gateway import events
 from orbridge.gateway.adapter import Admission, Refused
-from orbridge.gateway.bridge import Player, RoomBridge
+from orbridge.gateway.bridge import Conversions, Player, RoomBridge
 from orbridge.gateway.config import Config, Device
 from orbridge.gateway.rooms.model import Room, Rooms
 from orbridge.gateway.session import CloseReason, Session, State
 from orbridge.gateway.sound import Transcoders
+from orbridge.gateway.transcode.pictures import PictureTranscoders
+from orbridge.gateway.transcode.slate import Slate
 
 if TYPE_CHECKING:
     from orbridge.gateway.bus import Bus
@@ -52,11 +54,19 @@ class Routing:
         self._bus, self._config, self._now_ns = bus, config, now_ns
         self._bridges: dict[str, RoomBridge] = {}
         self._players: dict[str, Player] = {}
-        self._transcoders = Transcoders(bus.engine)
+        media = config.media
+        self._conversions = Conversions(
+            Transcoders(bus.engine),
+            PictureTranscoders(bus.engine, media.max_video_transcodes, media.max_video_kbps),
+            Slate(bus.engine, now_ns),
+        )
+        self._conversions.sound.on_change(self._track_changed)
+        self._conversions.pictures.on_change(self._track_changed)
         rooms.on("opened", self._opened)
         rooms.on("closed", self._closed)
         bus.on("levels", self._levels)
         bus.on("size", lambda track_id, _width, _height: self._track_changed(track_id))
+        bus.on("reordered", lambda track_id, _ms: self._track_changed(track_id))
         bus.on("source_ended", lambda _sender_id, track_id: self._track_changed(track_id))
         bus.on("keyframe_wanted", self._keyframe_wanted)
         rooms.configure(config.rooms)
@@ -108,7 +118,7 @@ class Routing:
         if session.plays is None:
             self.rooms.join(session)
         else:
-            self._players[session.id] = Player(self._bus.engine, self._transcoders, session, session.plays)
+            self._players[session.id] = Player(self._bus.engine, self._conversions, session, session.plays)
         self._media_changed(session)
 
     def _media_changed(self, session: Session) -> None:
@@ -176,12 +186,29 @@ class Routing:
     def close(self) -> None:
         for bridge in self._bridges.values():
             bridge.close()
-        self._transcoders.close()
+        self._conversions.close()
+
+    def source_of(self, track_id: int) -> int:
+        """The track that this picture was converted from; itself when it wasn't."""
+        return self._conversions.pictures.source_of(track_id)
+
+    def conversions(self) -> dict[str, Any]:
+        """What is being decoded and encoded at the moment, and how often there was no room for it or it failed."""
+        pictures, sound = self._conversions.pictures, self._conversions.sound
+        return {
+            kind: {
+                "running": made.facts(),
+                "limit": made.conversions.limit,
+                "refused": made.conversions.refused,
+                "failed": made.conversions.failed,
+            }
+            for kind, made in (("video", pictures), ("audio", sound))
+        }
 
     # what happens
 
     def _opened(self, room: Room) -> None:
-        self._bridges[room.name] = RoomBridge(self._bus.engine, self.rooms, room, self._now_ns)
+        self._bridges[room.name] = RoomBridge(self._bus.engine, self.rooms, room, self._now_ns, self._conversions)
         log.info(events.ROOM_OPENED, room=room.name)
 
     def _closed(self, room: Room) -> None:
@@ -195,6 +222,8 @@ class Routing:
                 return
 
     def _keyframe_wanted(self, track_id: int, attempt: int) -> None:
+        if self._conversions.pictures.want_keyframe(track_id):
+            return
         for session in self.sessions.values():
             for stream in session.published.values():
                 if self._bus.engine.track(stream, "video") == track_id:
@@ -205,4 +234,7 @@ class Routing:
         for bridge in self._bridges.values():
             if track_id in bridge.tracks:
                 bridge.refresh()
-                return
+                break
+        for player in self._players.values():
+            if track_id in player.tracks:
+                player.refresh()

@@ -20,12 +20,14 @@ class Participant:
         id: the id of the session behind it.
         order: counts who came first.
         problem: why it is shown no picture or not the one asked for, in words; empty when all is well.
+        remarks: what else people should know of what it is shown and played, and of what others make of its sound.
     """
 
     session: Session
     order: int
     speaking: bool = False
     problem: str = ""
+    remarks: tuple[Note, ...] = ()
 
     @property
     def id(self) -> str:
@@ -51,7 +53,8 @@ class Participant:
 
     @property
     def notes(self) -> list[Note]:
-        return [*self.session.notes, *([Note("picture_withheld", self.problem)] if self.problem else [])]
+        withheld = [Note("picture_withheld", self.problem)] if self.problem else []
+        return [*self.session.notes, *withheld, *self.remarks]
 
     @property
     def state(self) -> State:

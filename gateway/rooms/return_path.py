@@ -6,10 +6,10 @@ active speaker, else whom it was already shown; and everybody's sound but its ow
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from orbridge.codecs.media import Codec, Role, VideoLimit
+from orbridge.codecs.media import AAC, Codec, Role, VideoLimit
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class Picture:
         fps: 0.0 while unknown.
         order: counts who came first.
         device: the owner is a hospital device rather than a browser.
+        reordered: it comes in another order than it is shown in (B-pictures).
     """
 
     track: int
@@ -35,6 +36,7 @@ class Picture:
     fps: float = 0.0
     order: int = 0
     device: bool = False
+    reordered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +50,17 @@ class Voice:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """The picture to send, and in words why there is none or not the one that was asked for."""
+    """The picture to send, and in words why there is none or not the one that was asked for.
+
+    Attributes:
+        why: set when the picture must be converted to the viewer's codec first: what stands against sending it as it
+            is.
+    """
 
     track: int | None
     owner: str | None = None
     problem: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,19 +76,38 @@ class PassThrough:
 
 
 @dataclass(frozen=True, slots=True)
+class Convert:
+    """This track in the listener's codec; there is nothing to mix."""
+
+    track: int
+
+
+@dataclass(frozen=True, slots=True)
 class Mix:
     """Everybody's sound but these tracks', encoded in the listener's codec."""
 
     exclude: frozenset[int]
 
 
-Heard = Silence | PassThrough | Mix
+Heard = Silence | PassThrough | Convert | Mix
+
+
+def mismatch(picture: Picture, codec: Codec, reorders: bool) -> str:
+    """Why a picture can't be sent undecoded whatever its size; empty when it can. Converting helps."""
+    if picture.codec.name != codec.name:
+        return f"{picture.name} sends {picture.codec.name}, this side takes {codec.name}"
+    if picture.reordered and not reorders:
+        return f"{picture.name} sends B-pictures, which this side doesn't put in order"
+    return ""
 
 
 def obstacle(picture: Picture, codec: Codec, limit: VideoLimit | None) -> str:
     """Why a picture can't be sent undecoded to who takes ``codec`` within ``limit``; empty when it can."""
-    if picture.codec.name != codec.name:
-        return f"{picture.name} sends {picture.codec.name}, this side takes {codec.name}"
+    return mismatch(picture, codec, True) or oversize(picture, limit)
+
+
+def oversize(picture: Picture, limit: VideoLimit | None) -> str:
+    """Why a picture is too large for a decoder; empty when it isn't."""
     if limit is not None and picture.width and not limit.admits(picture.width, picture.height, picture.fps):
         macroblocks = ((picture.width + 15) // 16) * ((picture.height + 15) // 16)
         rate = f" at {picture.fps:.0f}/s" if picture.fps else ""
@@ -102,8 +129,12 @@ def choose_picture(
     current: int | None = None,
     role: Role = Role.MAIN,
     takes_content: bool = False,
+    reorders: bool = True,
+    refused: Mapping[int, str] | None = None,
 ) -> Shown:
     """The one picture for a viewer's line.
+
+    What would have to be converted isn't passed over for what wouldn't, unless nothing else speaks for either.
 
     Args:
         viewer: participant id; its own pictures are never chosen.
@@ -112,6 +143,8 @@ def choose_picture(
         current: the track that it is shown now; stays when nothing says otherwise.
         role: which of the viewer's lines is to be filled.
         takes_content: the viewer has a second line for what is shared, so the main line keeps the camera.
+        reorders: it puts B-pictures in order.
+        refused: tracks that can't be converted at the moment, with the reason; None: nothing is ever converted.
     """
     # Devices agree on a line for slides long before somebody shares: it shows nothing until a picture has come.
     others = [
@@ -124,37 +157,73 @@ def choose_picture(
     if not others:
         return Shown(None)
 
-    def rank(picture: Picture) -> tuple[bool, bool, bool, bool, bool, int]:
+    def rank(picture: Picture) -> tuple[bool, bool, bool, bool, bool, bool, int]:
         return (
             picture.name != pinned,
             picture.role is not Role.CONTENT or pinned is not None,
             picture.owner != speaker,
             picture.track != current,
+            bool(mismatch(picture, codec, reorders)),
             not picture.device,
             picture.order,
         )
 
     problem = ""
     for picture in sorted(others, key=rank):
-        why = obstacle(picture, codec, limit)
+        differs = mismatch(picture, codec, reorders)
+        if differs and refused is not None and picture.track not in refused:
+            return Shown(picture.track, picture.owner, problem, differs)
+        if differs and refused:
+            differs = f"{differs}, and {refused[picture.track]}"
+        why = differs or oversize(picture, limit)
         if not why:
             return Shown(picture.track, picture.owner, problem)
         problem = problem or why
+        if not obstacle(picture, codec, limit):
+            # B-pictures in the wrong order are worth more than none.
+            return Shown(picture.track, picture.owner, problem)
     return Shown(None, None, problem)
 
 
 def choose_sound(viewer: str, codec: Codec, voices: Sequence[Voice]) -> Heard:
-    """Everybody else's sound: passed through when it is one voice in the listener's codec, else mixed."""
+    """Everybody else's sound: passed through when it is one voice in the listener's codec, else mixed.
+
+    AAC isn't mixed: one voice in another codec is converted as it is.
+    """
     others = [voice for voice in voices if voice.owner != viewer]
     if not others:
         return Silence()
     if len(others) == 1 and same_audio(others[0].codec, codec):
         return PassThrough(others[0].track)
+    if len(others) == 1 and codec.name == AAC.name:
+        return Convert(others[0].track)
     return Mix(frozenset(voice.track for voice in voices if voice.owner == viewer))
 
 
+def voices_to_convert(
+    listeners: Iterable[tuple[str, Codec]], voices: Sequence[Voice], *, listen: bool
+) -> frozenset[int]:
+    """Tracks of AAC that somebody hears through the mixer or in another codec, so that they must become Opus.
+
+    ``listeners``: (participant id, codec that it takes). ``listen``: loudness is to be measured.
+    """
+    foreign = [voice for voice in voices if voice.codec.name == AAC.name]
+    if listen:
+        return frozenset(voice.track for voice in foreign)
+    found: set[int] = set()
+    for viewer, codec in listeners if foreign else ():
+        if codec.name != AAC.name or isinstance(choose_sound(viewer, codec, voices), Mix):
+            found.update(voice.track for voice in foreign if voice.owner != viewer)
+    return frozenset(found)
+
+
 def same_audio(one: Codec, other: Codec) -> bool:
-    """Whether frames of one may be sent as the other: Opus is Opus whatever its channels (RFC 7587 7)."""
+    """Whether frames of one may be sent as the other: Opus is Opus whatever its channels (RFC 7587 7).
+
+    Players of AAC are told rate and channels once, so both must agree.
+    """
+    if one.name == AAC.name and one.channels != other.channels:
+        return False
     return one.name == other.name and one.clock_hz == other.clock_hz
 
 

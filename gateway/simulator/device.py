@@ -18,7 +18,7 @@ from aiohttp import web
 
 from orbridge.codecs._engine import Engine
 from orbridge.codecs.errors import LocalError
-from orbridge.codecs.media import Kind, Role
+from orbridge.codecs.media import OPUS, Kind, Role
 from orbridge.gateway import adapters_found
 from orbridge.gateway.adapter import Adapter, Admission, Context
 from orbridge.gateway.bus import Bus
@@ -114,7 +114,7 @@ class Screen:
         for sink in session.sinks:
             track = self._bus.engine.track(OWN, sink.kind.value)
             if track is not None and sink.kind is Kind.AUDIO and sink.codec.name != "OPUS":
-                track = self._transcoders.use(session.id, track, sink.codec)
+                track = self._transcoders.use(session.id, track, OPUS, sink.codec)
             if sink.sender.selected != track:
                 sink.select(track)
         stream = session.published.get(Role.MAIN)

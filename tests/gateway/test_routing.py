@@ -30,7 +30,7 @@ class RememberedMixer:
     def set_inputs(self, tracks: Any) -> None:
         self.inputs = tuple(tracks)
 
-    def add_output(self, stream: str, codec: str, *, exclude: Any = ()) -> Any:
+    def add_output(self, stream: str, codec: str, *, exclude: Any = (), bitrate_bps: int = 0) -> Any:
         self.outputs.append((stream, codec, list(exclude)))
         track = self.engine.add(stream, Codec(codec, 8000), "audio")
 
