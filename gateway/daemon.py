@@ -210,6 +210,7 @@ class Daemon:
             "sessions": len(self.routing.sessions),
             "rooms": len(self.rooms.all()),
             "engine": {**build_info(), **self.bus.engine.stats()},
+            "conversions": self.routing.conversions(),
             "adapters": {name: adapter.status() for name, adapter in self.adapters.items()},
         }
 

@@ -28,6 +28,10 @@ class Routing(Protocol):
         """Names of participants. Raises ValueError when one of them isn't in the room."""
         ...
 
+    def source_of(self, track_id: int) -> int:
+        """The track that this picture was converted from; itself when it wasn't."""
+        ...
+
 
 class HasStatus(Protocol):
     """As much of an adapter as is looked at here."""
@@ -58,7 +62,7 @@ class Gateway(Protocol):
     def adapters(self) -> Mapping[str, HasStatus]: ...
 
     def status(self) -> dict[str, Any]:
-        """Totals; at least ``version``, ``ready``, ``up_s``."""
+        """Totals; at least ``version``, ``ready``, ``up_s``; ``conversions``: ``Routing.conversions``."""
         ...
 
     def sessions(self) -> Iterable[Session]: ...

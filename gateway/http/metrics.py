@@ -101,6 +101,7 @@ class GatewayCollector(Collector):
         yield from self._of_sessions()
         yield from self._of_devices()
         yield from self._of_engine()
+        yield from self._of_conversions()
         yield from self._of_streams()
         yield from self._of_http()
 
@@ -152,6 +153,22 @@ class GatewayCollector(Collector):
         for name, text in ENGINE_GAUGES.items():
             if name in stats:
                 yield gauge(f"orbridge_engine_{name}", text, stats[name])
+
+    def _of_conversions(self) -> Iterator[Metric]:
+        running = GaugeMetricFamily("orbridge_conversions", "Tracks being decoded and encoded.", labels=["kind"])
+        limit = GaugeMetricFamily("orbridge_conversions_limit", "How many may be at a time.", labels=["kind"])
+        backlog = GaugeMetricFamily(
+            "orbridge_conversions_backlog_seconds", "How late the latest of them is.", labels=["kind"]
+        )
+        refused = CounterMetricFamily("orbridge_conversions_refused", "Wishes over the limit.", labels=["kind"])
+        failed = CounterMetricFamily("orbridge_conversions_failed", "Ended by what came.", labels=["kind"])
+        for kind, facts in self._gateway.status().get("conversions", {}).items():
+            running.add_metric([kind], len(facts["running"]))
+            limit.add_metric([kind], facts["limit"])
+            backlog.add_metric([kind], max((one["backlog_ms"] for one in facts["running"]), default=0) / 1000)
+            refused.add_metric([kind], facts["refused"])
+            failed.add_metric([kind], facts["failed"])
+        yield from (running, limit, backlog, refused, failed)
 
     def _of_streams(self) -> Iterator[Metric]:
         labels = ["device", "role", "kind"]

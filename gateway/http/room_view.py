@@ -123,6 +123,7 @@ class View:
 
     def sees(self, room: Room, facts: Mapping[str, Facts]) -> dict[str, str | None]:
         """Participant id -> whose picture it is shown, for those whom the room chooses a picture for."""
+        source_of = self._gateway.routing.source_of
         owners = {
             track["id"]: member.id
             for member in room.participants
@@ -130,7 +131,7 @@ class View:
             for track in facts.get(stream, {"tracks": ()})["tracks"]
         }
         return {
-            member.id: owners.get(sink.sender.selected) if sink.sender.selected is not None else None
+            member.id: owners.get(source_of(selected)) if (selected := sink.sender.selected) is not None else None
             for member in room.participants
             for sink in member.session.sinks
             if sink.kind is Kind.VIDEO and sink.role is Role.MAIN
@@ -190,7 +191,7 @@ def participant_state(member: Participant, facts: Mapping[str, Facts]) -> Partic
     return ParticipantState(
         id=member.id,
         name=member.name,
-        kind="device" if member.kind == "device" else "guest",
+        kind=member.kind,
         state=str(member.state),
         streams={str(role): stream for role, stream in member.streams.items()},
         audio=Kind.AUDIO in kinds,

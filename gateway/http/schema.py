@@ -40,7 +40,10 @@ class DeviceState(msgspec.Struct, frozen=True):
 
 
 class ParticipantState(msgspec.Struct, frozen=True):
-    """Somebody in a room. ``streams``: role (main, content) -> name of the stream to play."""
+    """Somebody in a room. ``streams``: role (main, content) -> name of the stream to play.
+
+    ``kind`` ``output``: nobody whom people meet, but where the room is shown besides: a push, a recorder.
+    """
 
     id: str
     name: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 from pyee.base import EventEmitter
 
@@ -42,7 +43,7 @@ class Participant:
         return self.session.name
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Literal["device", "guest", "output"]:
         if self.session.watches:
             return "output"
         return "guest" if self.session.device is None else "device"

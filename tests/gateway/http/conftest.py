@@ -99,7 +99,18 @@ class FakeGateway:
         self._numbers = itertools.count(1)
 
     def status(self) -> dict[str, Any]:
-        return {"version": "1.2.3", "ready": self.ready, "up_s": 12.5, "sessions": len(self.known), "rooms": 1}
+        conversions = {"video": {"running": [{"backlog_ms": 40}], "limit": 2, "refused": 3, "failed": 1}}
+        return {
+            "version": "1.2.3",
+            "ready": self.ready,
+            "up_s": 12.5,
+            "sessions": len(self.known),
+            "rooms": 1,
+            "conversions": conversions,
+        }
+
+    def source_of(self, track_id: int) -> int:
+        return track_id
 
     def sessions(self) -> list[Session]:
         return list(self.known.values())

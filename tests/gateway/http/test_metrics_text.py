@@ -37,6 +37,11 @@ async def test_metrics_parse_and_count(start) -> None:
     assert value("orbridge_engine_packets_in_total") == 7
     assert value("orbridge_engine_rejected_total") == 3
     assert value("orbridge_engine_cpu_seconds_total") == 2.0
+    assert value("orbridge_conversions", kind="video") == 1
+    assert value("orbridge_conversions_limit", kind="video") == 2
+    assert value("orbridge_conversions_backlog_seconds", kind="video") == pytest.approx(0.04)
+    assert value("orbridge_conversions_refused_total", kind="video") == 3
+    assert value("orbridge_conversions_failed_total", kind="video") == 1
     route = "/api/v1/rooms/{room}"
     assert value("orbridge_http_requests_total", method="GET", route=route, status="200") == 2
     assert value("orbridge_http_requests_total", method="GET", route="unknown", status="404") == 1

@@ -59,9 +59,9 @@ async def test_sound_goes_through_and_keeps_its_time(bus: Bus, source: Codec, ta
     transcoders = Transcoders(bus.engine)
     made = transcoders.use("viewer", publisher.tracks[Kind.AUDIO].id, source, target)
     ear = Ear(bus, made)
-    sound = tone(440, 2.0, source.clock_hz, source.channels)
+    units = encode_sound(tone(440, 2.0, source.clock_hz, source.channels), source)
     began = time.monotonic_ns()
-    await send(publisher, Kind.AUDIO, encode_sound(sound, source))
+    await send(publisher, Kind.AUDIO, units)
     await until(lambda: len(ear.take()) * (960 if target is OPUS else 1024) > 1.7 * 48_000)
     heard = decode_sound([unit.payload for unit in ear.units], target.name)
     middle = heard[0, 24_000:72_000]
