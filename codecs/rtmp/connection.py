@@ -5,14 +5,15 @@ A shell around it::
     connection = ServerConnection()
     ...
     connection.receive_data(data, now_ms)
-    for event in connection.events():
-        match event:
-            case ConnectRequested():
-                connection.accept_connect()
-            case PublishRequested():
-                connection.accept_publish(event.stream_id)
-            case Media():
-                ...
+    while events := connection.events():
+        for event in events:
+            match event:
+                case ConnectRequested():
+                    connection.accept_connect()
+                case PublishRequested():
+                    connection.accept_publish(event.stream_id)
+                case Media():
+                    ...
     transport.writelines(connection.data_to_send())
     if connection.close_expected:
         transport.close()

@@ -26,7 +26,7 @@ from orbridge.codecs.rtmp.machine import CHUNK_BYTES, WINDOW_BYTES, Connection, 
 from orbridge.codecs.rtmp.message import Command, MessageType, UserControl, control, user_control
 from orbridge.codecs.rtmp.names import address_query, split_query, stream_name
 
-_MAX_EARLY = 16
+_MAX_EARLY = 64
 
 
 class StreamState(StrEnum):
@@ -91,13 +91,16 @@ class ServerConnection(Connection):
         super().__init__(ServerHandshake(random_bytes), limits, chunk_size)
         self._connect: _Connect | None = None
         self._streams: dict[int, _Stream] = {}
-        # Commands of clients that don't wait for connect's answer.
-        self._early: list[tuple[int, Command]] = []
+        # What clients send that don't wait for connect's answer.
+        self._early: list[Message] = []
 
     # Answers and commands of ours.
 
     def accept_connect(self, four_cc: Iterable[str] = ("avc1", "hvc1", "vp09", "av01", "mp4a", "Opus")) -> None:
-        """Let the client in. ``four_cc``: what we take by enhanced RTMP, told to clients that know of it."""
+        """Let the client in; what it asked for meanwhile comes out as new events.
+
+        ``four_cc``: what we take by enhanced RTMP, told to clients that know of it.
+        """
         if self._ended:
             return
         connect = self._asked_connect("accept")
@@ -120,8 +123,8 @@ class ServerConnection(Connection):
         self._send_command(0, "_result", connect.transaction, properties, information)
         early, self._early = self._early, []
         try:
-            for stream_id, command in early:
-                self._on_command(stream_id, command)
+            for message in early:
+                self._on_message(message)
         except RemoteError as error:
             self._fail(error)
 
@@ -217,6 +220,14 @@ class ServerConnection(Connection):
         stream = self._streams.get(stream_id)
         return stream is not None and stream.state in (StreamState.PUBLISHING, StreamState.PUBLISH_ASKED)
 
+    def _on_message(self, message: Message) -> None:
+        if self._connect is None or self._connect.accepted or message.type_id < MessageType.AUDIO:
+            super()._on_message(message)
+            return
+        if len(self._early) >= _MAX_EARLY:
+            raise ParseError("rtmp", "connect", f"more than {_MAX_EARLY} messages before it was answered")
+        self._early.append(message)
+
     def _on_command(self, stream_id: int, command: Command) -> None:
         name = command.name
         if name == "connect":
@@ -224,11 +235,6 @@ class ServerConnection(Connection):
             return
         if self._connect is None:
             raise ParseError("rtmp", f"command {name[:40]}", "it came before connect")
-        if not self._connect.accepted:
-            if len(self._early) >= _MAX_EARLY:
-                raise ParseError("rtmp", f"command {name[:40]}", f"more than {_MAX_EARLY} before connect was answered")
-            self._early.append((stream_id, command))
-            return
         receive = _COMMANDS.get(name)
         if receive is not None:
             receive(self, stream_id, command)
