@@ -31,7 +31,7 @@ class RtmpSession(Session):
         self.sinks = []
         self.move(State.CLOSING)
         self.free()
-        self.published = {}
+        # What it published stays named, so that those who played it are told that it is gone.
         self.ended(reason, text)
 
     def free(self) -> None:
