@@ -245,3 +245,21 @@ def loudest_of(path: Path, skip_s: float = 0.0) -> tuple[float, float]:
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(samples.size)))
     tone = (int(np.argmax(spectrum[1:])) + 1) * rate / samples.size
     return tone, 20 * float(np.log10(max(float(np.sqrt(np.mean(samples**2))), 1e-6)))
+
+
+def level_in(device: Baresip, *wanted_hz: float, skip_s: float = 1.0) -> list[float]:
+    """Level in dBFS of each of these tones in what a device recorded, the loudest that it was for half a second."""
+    path = max(device.folder.glob("dump-*-dec.wav"), key=lambda path: path.stat().st_mtime)
+    with wave.open(str(path), "rb") as file:
+        rate, channels = file.getframerate(), file.getnchannels()
+        raw = file.readframes(file.getnframes())
+    samples = np.frombuffer(raw, np.int16).reshape(-1, channels).mean(axis=1)[int(skip_s * rate) :] / 32768
+    window = rate // 2
+    parts = samples[: samples.size // window * window].reshape(-1, window)
+    assert len(parts) > 0, f"{path} is too short"
+    levels = []
+    for hz in wanted_hz:
+        probe = np.exp(-2j * np.pi * hz / rate * np.arange(window)) * np.hanning(window)
+        amplitude = float(np.max(np.abs(parts @ probe))) * 4 / window
+        levels.append(20 * float(np.log10(max(amplitude, 1e-6))))
+    return levels
