@@ -120,6 +120,8 @@ class AudioConverter:
         self._timeline = Timeline(self.channels)
         self._resampler: AudioResampler | None = None
         self._shape: tuple[int, str, str] | None = None
+        # Samples at 48 kHz that have been decoded and are still in the resampler.
+        self._held = 0.0
         self._expected: int | None = None
         self._was_lost = False
         self._broken_in_a_row = 0
@@ -137,13 +139,16 @@ class AudioConverter:
             frames = self._decoder.decode(av.Packet(unit.payload))
         except av.FFmpegError as exc:
             return self._failed(exc)
+        if not frames:
+            return []
+        gap = 0 if self._expected is None else (unit.pts - self._expected) * RATE_HZ // self.source.clock_hz
+        self._expected = unit.pts + sum(frame.samples * self.source.clock_hz // frame.sample_rate for frame in frames)
+        # What the resampler still holds comes first.
+        moment_ns = (unit.capture_ns or unit.arrival_ns) - self._shift_ns - round(self._held * 1e9 / RATE_HZ)
         samples = self._samples(frames)
         if samples is None:
             return []
         self._broken_in_a_row, self._was_lost = 0, False
-        gap = 0 if self._expected is None else (unit.pts - self._expected) * RATE_HZ // self.source.clock_hz
-        self._expected = unit.pts + round(samples.shape[1] * self.source.clock_hz / RATE_HZ)
-        moment_ns = (unit.capture_ns or unit.arrival_ns) - self._shift_ns
         self._timeline.lay(samples, moment_ns, gap=gap, lost=lost, is_capture=unit.capture_ns != 0)
         return self._ready()
 
@@ -174,13 +179,15 @@ class AudioConverter:
         frame.pts = None
         shape = (frame.sample_rate, frame.layout.name, frame.format.name)
         if shape != self._shape:
-            self._shape = shape
+            self._shape, self._held = shape, 0.0
             # From one channel to two by copying: swresample would make it quieter.
             layout = "stereo" if self.channels == 2 and frame.layout.nb_channels > 1 else "mono"
             wanted = (RATE_HZ, layout, "fltp")
             self._resampler = None if shape == wanted else AudioResampler("fltp", layout, RATE_HZ)
         made = [frame] if self._resampler is None else self._resampler.resample(frame)
         parts = [cast(Samples, one.to_ndarray()) for one in made]
+        if self._resampler is not None:
+            self._held += frame.samples * RATE_HZ / frame.sample_rate - sum(part.shape[1] for part in parts)
         return [np.repeat(part, self.channels // part.shape[0], axis=0) for part in parts]
 
     def _ready(self) -> list[Made]:

@@ -45,10 +45,10 @@ def sample_rate(codec: Codec) -> int:
 def encode_sound(sound: Sound, codec: Codec, *, ppm: float = 0.0, first_pts: int = 100_000) -> list[AccessUnit]:
     """Units of a source whose sample clock is slow by ``ppm``; timestamps as the encoder gives them."""
     rate, size = sample_rate(codec), FRAMES[codec.name]
-    encoder = av.CodecContext.create(ENCODERS[codec.name], "w")
+    encoder: Any = av.CodecContext.create(ENCODERS[codec.name], "w")
     layout = "stereo" if sound.shape[0] == 2 else "mono"
     form = {"AAC": "fltp", "OPUS": "flt"}.get(codec.name, "s16")
-    encoder.sample_rate, encoder.layout, encoder.format = rate, layout, form  # type: ignore[union-attr]
+    encoder.sample_rate, encoder.layout, encoder.format = rate, layout, form
     encoder.time_base = Fraction(1, rate)
     if codec.name in ("AAC", "OPUS"):
         encoder.bit_rate = 128_000
@@ -61,7 +61,7 @@ def encode_sound(sound: Sound, codec: Codec, *, ppm: float = 0.0, first_pts: int
             data = (data * 32_767).astype(np.int16)
         frame = AudioFrame.from_ndarray(np.ascontiguousarray(data), format=form, layout=layout)
         frame.sample_rate, frame.pts, frame.time_base = rate, begin, Fraction(1, rate)
-        for packet in encoder.encode(frame):  # type: ignore[union-attr]
+        for packet in encoder.encode(frame):
             ticks = packet.pts * codec.clock_hz // rate
             capture_ns = T0_NS + round(packet.pts * 1e9 / rate * (1 + ppm / 1e6))
             units.append(sound_unit(first_pts + ticks, capture_ns, bytes(packet)))
@@ -74,14 +74,14 @@ def sound_unit(pts: int, capture_ns: int, payload: bytes, *, contiguous: bool = 
 
 def decode_sound(payloads: Iterable[bytes], name: str, channels: int = 2, rate: int = 48_000) -> Sound:
     """What a listener hears, (channels, samples)."""
-    decoder = av.CodecContext.create("libopus" if name == "OPUS" else ENCODERS[name], "r")
+    decoder: Any = av.CodecContext.create("libopus" if name == "OPUS" else ENCODERS[name], "r")
     if name == "AAC":
         decoder.extradata = (2 << 11 | 3 << 7 | channels << 3).to_bytes(2, "big")
     else:
-        decoder.sample_rate, decoder.layout = rate, "stereo" if channels == 2 else "mono"  # type: ignore[union-attr]
+        decoder.sample_rate, decoder.layout = rate, "stereo" if channels == 2 else "mono"
     parts = []
     for payload in payloads:
-        for frame in decoder.decode(av.Packet(payload)):  # type: ignore[union-attr]
+        for frame in decoder.decode(av.Packet(payload)):
             data = frame.to_ndarray()
             if not frame.format.is_planar:
                 data = data.reshape(-1, channels).T

@@ -125,9 +125,9 @@ def test_garbage_is_counted_and_too_much_of_it_is_the_end() -> None:
     assert converter.counters.broken > 0
     made = convert(converter, units[25:])
     assert made
+    garbage = [sound_unit(n * 1024, T0_NS + n * 21_333_333, b"\xff\x00" * 30) for n in range(400)]
     with pytest.raises(TranscodeFailed, match="100 frames in a row can't be decoded as AAC"):
-        for number in range(400):
-            converter.feed(sound_unit(number * 1024, T0_NS + number * 21_333_333, b"\xff\x00" * 30))
+        convert(converter, garbage)
 
 
 def test_an_empty_frame_is_no_fault_of_ours() -> None:
