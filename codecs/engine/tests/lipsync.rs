@@ -30,7 +30,7 @@ struct Line {
     next: u64,
     /// When each unit that was written and not seen yet was captured.
     written: VecDeque<Ns>,
-    /// RTP timestamps that the peer has no report for yet, or the newest report: our clock and the timestamp.
+    /// The newest sender report: our clock and the timestamp.
     report: Option<(i128, u32)>,
     /// How far beside the capture the peer would put it, in nanoseconds: the last, and the worst.
     error: Option<i128>,
@@ -93,7 +93,7 @@ impl Line {
 
 fn our_clock(ntp: u64) -> i128 {
     let seconds = i128::from(ntp >> 32) - i128::from(NTP_TO_UNIX_S);
-    seconds * 1_000_000_000 + (i128::from(ntp & 0xFFFF_FFFF) * 1_000_000_000 >> 32)
+    seconds * 1_000_000_000 + ((i128::from(ntp & 0xFFFF_FFFF) * 1_000_000_000) >> 32)
 }
 
 fn line(core: &mut Core, stream: u32, leg: LegId, codec: Codec, clock_hz: u32, every_ms: u64, delay: Ns) -> Line {
