@@ -31,8 +31,8 @@ OPUS_COMPLEXITY = 5
 OPUS_LOOKAHEAD = 312
 # Output timestamps begin here, so that what an encoder puts in front isn't negative.
 BEGIN = RATE_HZ
-# So many units in a row that can't be decoded are a source of another kind than it says.
-BROKEN_LIMIT = 100
+# So many units in a row that no sound comes of are of another kind than their track says.
+FRUITLESS_LIMIT = 100
 # 6-bit sampling frequency index of an AudioSpecificConfig (ISO/IEC 14496-3 1.6.3.4).
 AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
 AAC_LC = 2
@@ -124,7 +124,7 @@ class AudioConverter:
         self._held = 0.0
         self._expected: int | None = None
         self._was_lost = False
-        self._broken_in_a_row = 0
+        self._fruitless = 0
 
     @property
     def codec(self) -> Codec:
@@ -137,8 +137,10 @@ class AudioConverter:
         lost = self._was_lost or not unit.contiguous
         try:
             frames = self._decoder.decode(av.Packet(unit.payload))
-        except av.FFmpegError as exc:
-            return self._failed(exc)
+        except av.FFmpegError:
+            self.counters.broken += 1
+            self._was_lost, frames = True, []
+        self._count_fruitless(bool(frames))
         if not frames:
             return []
         gap = 0 if self._expected is None else (unit.pts - self._expected) * RATE_HZ // self.source.clock_hz
@@ -148,7 +150,7 @@ class AudioConverter:
         samples = self._samples(frames)
         if samples is None:
             return []
-        self._broken_in_a_row, self._was_lost = 0, False
+        self._was_lost = False
         self._timeline.lay(samples, moment_ns, gap=gap, lost=lost, is_capture=unit.capture_ns != 0)
         return self._ready()
 
@@ -160,13 +162,10 @@ class AudioConverter:
         self._timeline.fill(until_ns)
         return self._ready()
 
-    def _failed(self, exc: av.FFmpegError) -> list[Made]:
-        self.counters.broken += 1
-        self._broken_in_a_row += 1
-        self._was_lost = True
-        if self._broken_in_a_row >= BROKEN_LIMIT:
-            raise TranscodeFailed(f"{BROKEN_LIMIT} frames in a row can't be decoded as {self.source.name}") from exc
-        return []
+    def _count_fruitless(self, is_fruitful: bool) -> None:
+        self._fruitless = 0 if is_fruitful else self._fruitless + 1
+        if self._fruitless >= FRUITLESS_LIMIT:
+            raise TranscodeFailed(f"{FRUITLESS_LIMIT} frames in a row can't be decoded as {self.source.name}")
 
     def _samples(self, frames: Iterable[AudioFrame]) -> Samples | None:
         """float32, (channels, n), at 48 kHz; None when the decoder gave nothing."""

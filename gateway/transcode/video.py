@@ -37,7 +37,8 @@ BEGINNING_NS = 5_000_000_000
 BITS_PER_PIXEL = 0.12
 QUALITY_CRF = 23
 ASSUMED_FPS = 30
-BROKEN_LIMIT = 150
+# So many units in a row that no picture comes of are of another kind than their track says.
+FRUITLESS_LIMIT = 150
 KEPT_TIMES = 256
 THREADS = max(1, min(4, os.cpu_count() or 1))
 
@@ -95,7 +96,7 @@ class VideoConverter:
         self._captures: dict[int, int] = {}
         self._last_pts = -1
         self._last_keyframe = 0
-        self._broken_in_a_row = 0
+        self._fruitless = 0
 
     def want_keyframe(self) -> None:
         self._wants_keyframe = True
@@ -116,10 +117,10 @@ class VideoConverter:
             del self._captures[next(iter(self._captures))]
         try:
             frames = self._decoder.decode(self._packet(unit))
-        except av.FFmpegError as exc:
-            self._failed(exc)
-            return []
-        self._broken_in_a_row = 0
+        except av.FFmpegError:
+            self.counters.broken += 1
+            frames = []
+        self._count_fruitless(bool(frames))
         late = now_ns - unit.arrival_ns > LATE_NS
         return [made for frame in frames for made in self._encode(frame, late, now_ns)]
 
@@ -135,11 +136,11 @@ class VideoConverter:
             self.note = "the processor can't keep up with converting this picture: parts of it are left out"
         return self.needs_keyframe
 
-    def _failed(self, exc: av.FFmpegError) -> None:
-        self.counters.broken += 1
-        self._broken_in_a_row += 1
-        if self._broken_in_a_row >= BROKEN_LIMIT:
-            raise TranscodeFailed(f"{BROKEN_LIMIT} pictures in a row can't be decoded as {self.source.name}") from exc
+    def _count_fruitless(self, is_fruitful: bool) -> None:
+        """Some decoders pass over in silence what they can't read."""
+        self._fruitless = 0 if is_fruitful else self._fruitless + 1
+        if self._fruitless >= FRUITLESS_LIMIT:
+            raise TranscodeFailed(f"{FRUITLESS_LIMIT} pictures in a row can't be decoded as {self.source.name}")
 
     def _packet(self, unit: AccessUnit) -> Packet[Any]:
         is_nals = self.source.name in ("H264", "H265")

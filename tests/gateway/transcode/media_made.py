@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from orbridge.codecs.media import AAC, G722, OPUS, PCMA, AccessUnit, Codec
 from orbridge.gateway.simulator.picture import background, draw
-from orbridge.gateway.transcode.video import nal_units
+from orbridge.gateway.transcode.video import nal_units, to_annex_b
 
 # Captures begin here, on no real clock.
 T0_NS = 1_000_000_000_000
@@ -148,3 +148,10 @@ SOUND_SOURCES = {
     "G.722": G722,
     "G.711": PCMA,
 }
+
+
+def decode_pictures(payloads: Iterable[bytes]) -> list[NDArray[np.uint8]]:
+    """yuv420p arrays of H.264 with length-prefixed NAL units, as a decoder without any delay shows them."""
+    decoder: Any = av.CodecContext.create("h264", "r")
+    decoder.thread_count = 1
+    return [frame.to_ndarray() for payload in payloads for frame in decoder.decode(av.Packet(to_annex_b(payload)))]
