@@ -20,9 +20,9 @@ _WRAP = 1 << 32
 _HALF = 1 << 31
 
 SET_CHUNK_SIZE, ABORT = 1, 2
-AUDIO, VIDEO, DATA_AMF3, DATA, AGGREGATE = 8, 9, 15, 18, 22
-_MEDIA = frozenset({AUDIO, VIDEO, DATA_AMF3, DATA, AGGREGATE})
-_LARGE = frozenset({AUDIO, VIDEO, AGGREGATE})
+AUDIO, VIDEO, DATA, AGGREGATE = 8, 9, 18, 22
+# They may be large, and they carry the time; data and commands often say 0.
+_MEDIA = frozenset({AUDIO, VIDEO, AGGREGATE})
 
 # What a block left of an unfinished message costs besides its bytes (the object, its place in a list).
 _PART_OVERHEAD_BYTES = 64
@@ -372,7 +372,7 @@ class ChunkReader:
 
     def _begin(self, stream: _ChunkStream, delta: int) -> None:
         limits = self._limits
-        most = limits.media_bytes if stream.type_id in _LARGE else limits.message_bytes
+        most = limits.media_bytes if stream.type_id in _MEDIA else limits.message_bytes
         if stream.length > most:
             raise self._fail(
                 stream.id, f"a message of type {stream.type_id} with {stream.length} bytes, at most {most} are taken"

@@ -49,9 +49,11 @@ class Connection:
     """One RTMP connection without its transport; ``ServerConnection`` and ``ClientConnection`` are the two roles.
 
     Feed it with ``receive_data``, drain ``events`` until there are none (``accept_connect`` may bring new ones), call
-    commands, write ``data_to_send``; when ``close_expected``, close the transport behind what was written. Nothing raises for what the peer sent: the cause comes out as the last
-    event, ``Failed``. A command that makes no sense on our side raises LocalError; on a connection that has ended all
-    of them do nothing, since its end crosses what the caller is about to do.
+    commands, write ``data_to_send``; when ``close_expected``, close the transport behind what was written.
+
+    Nothing raises for what the peer sent: the cause comes out as the last event, ``Failed``. A command that makes no
+    sense on our side raises LocalError; on a connection that has ended all of them do nothing, since its end crosses
+    what the caller is about to do.
 
     Attributes:
         bytes_received: since the beginning, handshake included.

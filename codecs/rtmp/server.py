@@ -91,6 +91,9 @@ class ServerConnection(Connection):
         super().__init__(ServerHandshake(random_bytes), limits, chunk_size)
         self._connect: _Connect | None = None
         self._streams: dict[int, _Stream] = {}
+        # Where we owe an answer to publish or play, also when the client has closed the stream meanwhile: until then
+        # nothing new is asked there, so that no answer is taken for another's.
+        self._unanswered: set[int] = set()
         # What clients send that don't wait for connect's answer.
         self._early: list[Message] = []
 
@@ -140,6 +143,8 @@ class ServerConnection(Connection):
         if self._ended:
             return
         stream = self._answer(stream_id, "accept_publish")
+        if stream is None:
+            return
         self._send(user_control(UserControl.STREAM_BEGIN, stream_id))
         self._send_status(stream, "status", "NetStream.Publish.Start", description)
 
@@ -149,13 +154,17 @@ class ServerConnection(Connection):
         """Refuse a publisher in words; the connection stays. Most encoders close it then."""
         if self._ended:
             return
-        self._send_status(self._answer(stream_id, "reject_publish"), "error", code, description)
+        stream = self._answer(stream_id, "reject_publish")
+        if stream is not None:
+            self._send_status(stream, "error", code, description)
 
     def accept_play(self, stream_id: int, description: str = "playing") -> None:
         """Say that media follows; ``onMetaData`` and sequence headers are the caller's next."""
         if self._ended:
             return
         stream = self._answer(stream_id, "accept_play")
+        if stream is None:
+            return
         self._send(user_control(UserControl.STREAM_BEGIN, stream_id))
         self._send_status(stream, "status", "NetStream.Play.Reset", description)
         self._send_status(stream, "status", "NetStream.Play.Start", description)
@@ -167,7 +176,9 @@ class ServerConnection(Connection):
         """Refuse a player in words; the connection stays."""
         if self._ended:
             return
-        self._send_status(self._answer(stream_id, "reject_play"), "error", code, description)
+        stream = self._answer(stream_id, "reject_play")
+        if stream is not None:
+            self._send_status(stream, "error", code, description)
 
     def finish(self, stream_id: int, code: str, description: str = "ended", level: str = "status") -> None:
         """End what is published or played, e.g. ``NetStream.Play.UnpublishNotify``, ``NetStream.Unpublish.Success``."""
@@ -175,6 +186,8 @@ class ServerConnection(Connection):
             return
         playing = stream_id in self._streams and self._streams[stream_id].state is StreamState.PLAYING
         stream = self._answer(stream_id, "finish")
+        if stream is None:
+            return
         self._send_status(stream, level, code, description)
         if playing:
             self._send(user_control(UserControl.STREAM_EOF, stream_id))
@@ -192,13 +205,18 @@ class ServerConnection(Connection):
             raise LocalError(f"rtmp: no connect to {what}")
         return self._connect
 
-    def _answer(self, stream_id: int, what: str) -> _Stream:
+    def _answer(self, stream_id: int, what: str) -> _Stream | None:
+        """The stream that a command of ours is about; None when the client has closed it meanwhile."""
+        if what != "finish":
+            if stream_id not in self._unanswered:
+                raise LocalError(f"rtmp: {what} on message stream {stream_id}, where nothing was asked")
+            self._unanswered.discard(stream_id)
         stream = self._streams.get(stream_id)
-        state = TRANSITIONS.get((stream.state, what)) if stream is not None else None
-        if stream is None or state is None:
-            raise LocalError(
-                f"rtmp: {what} on message stream {stream_id}, which is {stream.state if stream else 'gone'}"
-            )
+        if stream is None or stream.state is StreamState.IDLE:
+            return None
+        state = TRANSITIONS.get((stream.state, what))
+        if state is None:
+            raise LocalError(f"rtmp: {what} on message stream {stream_id}, which is {stream.state}")
         stream.state = state
         return stream
 
@@ -268,23 +286,26 @@ class ServerConnection(Connection):
         return text
 
     def _receive_create(self, stream_id: int, command: Command) -> None:
-        if len(self._streams) >= self._limits.message_streams:
+        if len(self._streams) >= self._limits.message_streams or len(self._unanswered) >= self._limits.message_streams:
             raise ParseError("rtmp", "createStream", f"more than {self._limits.message_streams} message streams")
-        number = next(n for n in range(1, self._limits.message_streams + 1) if n not in self._streams)
+        taken = self._streams.keys() | self._unanswered
+        number = next(n for n in range(1, 2 * self._limits.message_streams + 1) if n not in taken)
         self._streams[number] = _Stream(number)
         self._send_command(0, "_result", command.transaction, None, float(number))
 
-    def _move(self, stream_id: int, what: str, name: str) -> _Stream:
+    def _move(self, stream_id: int, what: str, name: str) -> None:
         stream = self._streams.get(stream_id)
         if stream is None:
             raise ParseError("rtmp", what, f"on message stream {stream_id}, which was not created")
         state = TRANSITIONS.get((stream.state, what))
         if state is None:
             raise ParseError("rtmp", what, f"on message stream {stream_id}, which is {stream.state}")
+        if stream_id in self._unanswered:
+            raise ParseError("rtmp", what, f"on message stream {stream_id}, before the last request there was answered")
         if stream.state is StreamState.PLAYING:
             self._emit(StreamClosed(stream_id))
         stream.state, stream.name = state, name
-        return stream
+        self._unanswered.add(stream_id)
 
     def _names(self, command: Command) -> tuple[str, dict[str, str]]:
         assert self._connect is not None
@@ -356,7 +377,7 @@ class ServerConnection(Connection):
         """
         name = stream_name(self._bounded(command.text(0), command.name))[0]
         for stream in list(self._streams.values()):
-            if stream.state is StreamState.PUBLISHING and stream.name == name:
+            if stream.state in (StreamState.PUBLISHING, StreamState.PUBLISH_ASKED) and stream.name == name:
                 self._close_stream(stream.id, "")
         self._send_command(0, "onFCUnpublish", 0.0, None, _status("status", "NetStream.Unpublish.Success", ""))
         self._acknowledge(stream_id, command)
