@@ -209,7 +209,8 @@ class ChunkReader:
             run = bytearray(view[at:stop])
             del run[size :: size + 1]
             return bytes(run)
-        return b"".join([view[begin : min(begin + size, stop)] for begin in range(at, stop, size + 1)])
+        row = view[at:stop]
+        return b"".join([row[begin : begin + size] for begin in range(0, stop - at, size + 1)])
 
     def _take_run(self, stream: _ChunkStream, data: bytes, view: memoryview, at: int) -> int:
         """Take the whole chunks of one message that follow each other from the header at ``at``; where they end."""
