@@ -310,6 +310,15 @@ class CallMedia:
             quiet.append(since if idle is None else min(int(idle), since))
         return min(quiet, default=0)
 
+    def too_large_bytes(self) -> int:
+        """The largest NAL unit that couldn't be sent since no fragment was agreed; 0: none, or fragments now are."""
+        senders = [
+            line.sender
+            for line in self._lines.values()
+            if line.sender is not None and line.agreed is not None and line.agreed.packetization_mode == 0
+        ]
+        return max((int(sender.stats()["too_large_bytes"]) for sender in senders), default=0)
+
     def stats(self) -> list[dict[str, Any]]:
         """The legs' counters in the order in which the lines were negotiated, each with its line's name."""
         return [{"line": "/".join(place), **line.leg.stats()} for place, line in self._lines.items()]

@@ -1,4 +1,4 @@
-"""What a negotiation says to people: one sentence for each line that isn't as it could be."""
+"""What a call says to people: one sentence for each line that isn't as it could be."""
 
 from __future__ import annotations
 
@@ -14,6 +14,15 @@ _LOST = {
     (Kind.VIDEO, Role.MAIN): "no picture",
     (Kind.VIDEO, Role.CONTENT): "no shared picture",
 }
+
+
+def picture_too_large(nal_bytes: int) -> Note:
+    """What was to be shown and can't be: packetization-mode 0 (RFC 6184 6.2) has no fragments."""
+    return Note(
+        "picture_too_large",
+        f"a picture of {-(-nal_bytes // 1000)} kB can't be sent to this device: it takes only one packet per NAL unit "
+        "(packetization-mode 0), and no packet carries more than 65 kB; a lower bit rate or size at the source helps",
+    )
 
 
 class Report:

@@ -20,10 +20,11 @@ from orbridge.adapters.sip.media import CallMedia
 from orbridge.adapters.sip.messages import Message
 from orbridge.adapters.sip.negotiated import Agreed
 from orbridge.adapters.sip.negotiation import NO_PORT, Negotiation, Terms
+from orbridge.adapters.sip.notes import picture_too_large
 from orbridge.codecs.errors import LocalError
 from orbridge.codecs.media import Kind
 from orbridge.gateway import events
-from orbridge.gateway.session import CloseReason, Note, Session, State
+from orbridge.gateway.session import CloseReason, Session, State
 
 if TYPE_CHECKING:
     from orbridge.gateway.adapter import Engines
@@ -39,6 +40,8 @@ FAST_UPDATE = (
 # How long a peer has to confirm that a call is over before we stop waiting.
 HANGUP_WITHIN_S = 3.0
 GIVEN_UP_S = 0.1
+# How often we look for pictures that the peer can't be sent.
+PICTURES_EVERY_S = 2.0
 # Whom we have no port for may try again after this.
 RETRY_AFTER_S = 10
 
@@ -289,10 +292,7 @@ class SipSession(Session):
             log.error(events.LEG_FAILED, session=self.id, cause=str(exc))
             self.close(CloseReason.FAULT, str(exc))
             return
-        known = {note.code for note in self.notes}
-        self.notes = list(agreed.notes)
-        for note in self.notes:
-            self._report(note, known)
+        self._note(agreed)
         self.published = self._media.published
         self._offer_sinks()
         self._settle_state()
@@ -308,9 +308,14 @@ class SipSession(Session):
             self.published = self._media.published
             self.emit("media_changed", self)
 
-    def _report(self, note: Note, known: set[str]) -> None:
-        if note.code not in known:
-            log.info(events.SESSION_NOTED, session=self.id, device=self.device, note=note.code, text=note.text)
+    def _note(self, agreed: Agreed) -> None:
+        """What people should know now; a note of another code than those before is logged."""
+        known = {note.code for note in self.notes}
+        too_large = self._media.too_large_bytes()
+        self.notes = [*agreed.notes, *([picture_too_large(too_large)] if too_large else [])]
+        for note in self.notes:
+            if note.code not in known:
+                log.info(events.SESSION_NOTED, session=self.id, device=self.device, note=note.code, text=note.text)
 
     def _settle_state(self) -> None:
         """Early media makes a call connecting; hold is a state of its own once it is confirmed."""
@@ -334,6 +339,7 @@ class SipSession(Session):
         self._settle_state()
         self._media.expect()
         self._watch_silence()
+        self._watch_pictures()
 
     # requests within the call
 
@@ -391,6 +397,17 @@ class SipSession(Session):
             self.close(CloseReason.SILENT, f"nothing arrived for {silent_s:.0f} s")
         else:
             self._after("silence", max(timeout_s - silent_s, 0.2), self._watch_silence)
+
+    def _watch_pictures(self) -> None:
+        """Tell people of a picture that is too large for the peer, which otherwise just looks black."""
+        if self.is_ending:
+            return
+        agreed, before = self._negotiation.agreed, self.notes
+        if agreed is not None:
+            self._note(agreed)
+            if self.notes != before:
+                self.emit("media_changed", self)
+        self._after("pictures", PICTURES_EVERY_S, self._watch_pictures)
 
     def _ended(self, status: int, reason: str) -> None:
         if self._closing is not None:

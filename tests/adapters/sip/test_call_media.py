@@ -10,6 +10,7 @@ from gateway_here import OR3, PORT, Gateway, config, gateway
 from rawpeer import Dialog, RawPeer, body, description, media_lines, status
 
 from orbridge.adapters.sip import dtmf
+from orbridge.adapters.sip import session as session_module
 from orbridge.codecs.media import Kind
 from orbridge.gateway.session import CloseReason, State
 
@@ -228,6 +229,37 @@ async def test_a_fast_update_asks_the_source_that_is_shown(gw: Gateway, or3: Raw
     answer = await or3.transact("INFO", dialog, content=update, content_type="application/media_control+xml")
     assert status(answer) == 200
     await gw.until(lambda: wanted)
+    publisher.close()
+
+
+@pytest.mark.parametrize(("video_pt", "is_told"), [("97", True), ("96", False)])
+async def test_a_picture_too_large_for_a_device_without_fragments_is_told(
+    gw: Gateway, or3: RawPeer, sound: Sound, monkeypatch: pytest.MonkeyPatch, video_pt: str, is_told: bool
+) -> None:
+    """packetization-mode 0 (97): a NAL unit of 70 kB fits no datagram. Mode 1 (96) cuts it."""
+    monkeypatch.setattr(session_module, "PICTURES_EVERY_S", 0.05)
+    _, answer = await or3.invite(description(audio=sound.port, video_pt=video_pt))
+    sound.talk_to(port_of(answer))
+    session = await gw.active()
+    changes: list[int] = []
+    session.on("media_changed", lambda changed: changes.append(len(changed.notes)))
+    sink = next(sink for sink in session.sinks if sink.kind is Kind.VIDEO)
+    publisher = gw.bus.engine.publish("browser/main")
+    track = publisher.add_track("video", "H264", clock_hz=90000)
+    sink.select(track)
+    idr = b"\x65" + b"\x80" * 69_999
+    publisher.write(track, 0, len(idr).to_bytes(4, "big") + idr, keyframe=True)
+    if is_told:
+        await gw.until(lambda: changes)
+        assert [(note.code, note.text.partition(":")[0]) for note in session.notes] == [
+            ("picture_too_large", "a picture of 70 kB can't be sent to this device")
+        ]
+    else:
+        await gw.until(lambda: sink.sender.stats()["units"] == 1)
+    await asyncio.sleep(0.3)
+    stats = sink.sender.stats()
+    assert (stats["too_large_units"], stats["too_large_bytes"]) == ((1, 70_000) if is_told else (0, 0))
+    assert (len(session.notes), len(changes)) == (int(is_told), int(is_told)), "told once"
     publisher.close()
 
 

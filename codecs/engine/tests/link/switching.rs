@@ -309,6 +309,9 @@ fn what_builds_on_a_picture_too_large_for_mode_0_is_left_out_too() {
     camera.bytes = 20_000; // a key frame has four times as much
     film_pictures(&mut world, &mut camera, 10, |_, _| {});
     assert!(world.peers[1].units.is_empty());
+    let stats = world.peers[0].leg.sender_stats(VIDEO, world.now).unwrap();
+    assert_eq!((stats.too_large_units, stats.units), (1, 0));
+    assert!((65_507..=80_100).contains(&stats.too_large_bytes), "{}", stats.too_large_bytes);
     (camera.bytes, camera.wants_keyframe) = (10_000, true);
     film_pictures(&mut world, &mut camera, 10, |_, _| {});
     assert_eq!(check_pictures(&world, &camera), 10);
