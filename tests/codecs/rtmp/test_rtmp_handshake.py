@@ -1,5 +1,7 @@
 """Both roles against each other, plain and with digests, in pieces; what is refused."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -89,3 +91,13 @@ def test_arbitrary_bytes(data: bytes) -> None:
             ours.receive(b"\x03" + data)
         except ParseError as error:
             pytest.fail(f"nothing after the version is refused: {error}")
+
+
+@pytest.mark.parametrize(
+    ("name", "digest"), [("ffmpeg_5_1_publish", True), ("gstreamer_1_22_publish", False), ("rtmpdump_play", False)]
+)
+def test_what_real_clients_ask_for_is_recognised(name: str, digest: bool) -> None:
+    recording = (Path(__file__).parents[2] / "data" / "rtmp" / f"{name}.bin").read_bytes()
+    server = ServerHandshake()
+    server.receive(recording[: 1 + 2 * PACKET_BYTES])
+    assert (server.done, server.digest) == (True, digest)
