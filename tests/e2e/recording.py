@@ -126,7 +126,7 @@ class Decoded:
         )
 
     def tones(self, *wanted_hz: float, begin_s: float = 0.5) -> list[float]:
-        """Level in dBFS of each of these frequencies."""
+        """Level in dBFS of each of these frequencies, wherever in it they are."""
         return [level_at(self.sound[int(begin_s * self.rate_hz) :], self.rate_hz, hz) for hz in wanted_hz]
 
 
@@ -157,10 +157,10 @@ def loudest(samples: "np.ndarray[Any, np.dtype[np.float64]]", rate_hz: int) -> t
 
 
 def level_at(samples: "np.ndarray[Any, np.dtype[np.float64]]", rate_hz: int, hz: float) -> float:
-    """Level of one frequency in dBFS, in windows of a tenth of a second (Goertzel); the median of the windows."""
+    """Level of one frequency in dBFS, in windows of a tenth of a second (Goertzel): of the loudest tenth."""
     window = rate_hz // 10
     count = samples.size // window
     assert count >= 3, f"only {samples.size / rate_hz:.2f} s of sound"
     wave = np.exp(-2j * np.pi * hz / rate_hz * np.arange(window)) * np.hanning(window)
     amplitudes = np.abs(samples[: count * window].reshape(count, window) @ wave) * 4 / window
-    return 20 * float(np.log10(max(float(np.median(amplitudes)), 1e-6)))
+    return 20 * float(np.log10(max(float(np.quantile(amplitudes, 0.9)), 1e-6)))
