@@ -53,6 +53,7 @@ class RtmpAdapter:
                 await asyncio.gather(*hangups, return_exceptions=True)
         await self._server.stop()
         self._ground.feeds.close()
+        self._ground.pacer.close()
 
     async def reload(self, config: Config) -> None:
         """Pushes and rooms that are sent out changed; devices and their keys are looked up when somebody comes."""

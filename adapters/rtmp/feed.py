@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 # Units are taken from the engine this often: a batch costs each peer one write.
-WAKE_MS = 20
+WAKE_MS = 5
 QUEUE_MS = 15_000
 QUEUE_BYTES = 16_777_216
 KEPT_MS = 12_000
@@ -181,5 +181,5 @@ class Feeds:
             for track in stream["tracks"]:
                 if track["id"] == track_id and track["kind"] == kind:
                     codec = Codec(track["codec"], track["clock_hz"], track["channels"])
-                    return TrackFacts(track_id, codec, track["fps"] or 0.0)
+                    return TrackFacts(track_id, codec, track["fps"] or 0.0, track["width"] or 0, track["height"] or 0)
         return None

@@ -79,6 +79,7 @@ class FromBus:
                 payload, header = self._without_sets(track.codec.name, payload)
                 if header is not None and header != self._headers.get(Kind.VIDEO):
                     self._headers[Kind.VIDEO] = header
+                    made.append(Message(None, at_ms, flv.serialise_metadata(self._metadata())))
                     made.append(Message(Kind.VIDEO, at_ms, header, is_header=True))
             body = flv.serialise_video(
                 track.codec.name,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from orbridge.adapters.rtmp.feed import Feeds
 from orbridge.adapters.rtmp.gate import Gate
+from orbridge.adapters.rtmp.pacer import Pacer
 from orbridge.adapters.rtmp.session import RtmpSession
 from orbridge.gateway.adapter import Context
 from orbridge.gateway.session import CloseReason, Session
@@ -46,6 +47,7 @@ class Ground:
     feeds: Feeds
     gate: Gate
     registry: Registry = field(default_factory=Registry)
+    pacer: Pacer = field(default_factory=Pacer)
     failed: Counter[str] = field(default_factory=Counter)
 
     def now_s(self) -> float:

@@ -131,6 +131,8 @@ class Link:
             case PublishStarted() | PlayStarted():
                 if not self._started.done():
                     self._started.set_result(event.stream_id)
+                if self._on_media is not None:
+                    self.wire.pacer = self._ground.pacer
             case Rejected():
                 self._fail(f"it was refused there: {event.code} {event.description}".rstrip())
             case Failed():

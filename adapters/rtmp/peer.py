@@ -143,6 +143,7 @@ class Peer:
             return
         self._stream_id = event.stream_id
         self._machine.accept_publish(event.stream_id)
+        self.wire.pacer = self._ground.pacer
         self._open(session)
 
     def _publisher(self, device: Device) -> PublishSession:

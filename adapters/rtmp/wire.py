@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from typing import Protocol, cast
 
+from orbridge.adapters.rtmp.pacer import LARGE_BYTES, Pacer
 from orbridge.codecs.rtmp.connection import Connection
 from orbridge.codecs.rtmp.events import Event
 
@@ -39,12 +40,14 @@ class Wire(asyncio.Protocol):
 
     Attributes:
         remote: the peer's address, without port.
+        pacer: set once media comes all the time.
     """
 
     def __init__(self, connection: Connection, now_ns: Callable[[], int], owner: Owner) -> None:
         self.connection = connection
         self.remote = ""
         self.bytes_in = self.bytes_out = 0
+        self.pacer: Pacer | None = None
         self._now_ns, self._owner = now_ns, owner
         self._transport: asyncio.Transport | None = None
 
@@ -67,6 +70,8 @@ class Wire(asyncio.Protocol):
         self.bytes_in += len(data)
         self.connection.receive_data(data, self._now_ns() // 1_000_000)
         self._drain()
+        if self.pacer is not None and self._transport is not None and len(data) < LARGE_BYTES:
+            self.pacer.hold(self._transport)
 
     def eof_received(self) -> None:
         self.connection.receive_eof()

@@ -156,43 +156,18 @@ async def test_two_hundred_connections_of_a_byte_a_second_stay_bounded(monkeypat
 
 
 async def test_a_session_of_one_byte_at_a_time() -> None:
-    made = recording(10, 10, 64, 48)
+    made = recording(20, 10, 64, 48)
     async with rtmp_gateway() as gateway:
-        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
-        machine = ClientConnection()
-        machine.connect("live", "rtmp://127.0.0.1/live")
-        sent = 0
-        asked = False
-        while gateway.bus.engine.track(STREAM, "video") is None or sent < 8:
-            for byte in b"".join(machine.data_to_send()):
-                writer.write(bytes([byte]))
-                await asyncio.sleep(0)
-            if machine.chunk_size != 65536 or not asked or not gateway.sessions:
-                machine.receive_data(await asyncio.wait_for(reader.read(4096), 5), 0)
-                machine.events()
-                if machine.chunk_size == 65536 and not asked:
-                    machine.publish(f"tower?key={KEY}")
-                    asked = True
-                continue
-            if sent == 0:
-                header = flv.serialise_video("H264", "sequence_header", made.header, keyframe=True)
-                machine.send_media(1, "video", 0, header)
-            keyframe, payload = made.pictures[sent]
-            body = flv.serialise_video("H264", "coded_frames", payload, keyframe=keyframe)
-            machine.send_media(1, "video", sent * 40, body)
-            sent += 1
-        for byte in b"".join(machine.data_to_send()):
+        _, writer = await asyncio.open_connection("127.0.0.1", gateway.port)
+        for byte in b"".join(recorded(made, f"tower?key={KEY}")):
             writer.write(bytes([byte]))
             await asyncio.sleep(0)
-        facts = await until(
-            "pictures",
-            lambda: [
-                track
-                for track in gateway.bus.engine.streams([STREAM])[0]["tracks"]
-                if track["units"] >= sent - 1 and track["width"] == 64
-            ],
-        )
-        assert facts[0]["keyframes"] >= 1
+
+        def all_there() -> bool:
+            (track,) = gateway.bus.engine.streams([STREAM])[0]["tracks"]
+            return (track["units"], track["keyframes"], track["width"]) == (20, 2, 64)
+
+        await until("every picture", all_there)
         writer.close()
 
 
