@@ -30,6 +30,9 @@ JUMP_MS = 100
 ARRIVAL_JUMP_MS = 1_000
 # The line of samples isn't led back from further away than this: it is moved.
 MOVE_MS = 200
+# In the beginning, when a source's capture times are still being found out, it is moved whenever it is off by this.
+SETTLING_S = 2
+SETTLED_MS = 5
 # Capture times are averaged over about this long; what is left of the error is led back over LEAD_S, by 1000 ppm at
 # most: less than two cents of a semitone.
 AVERAGE_S = 1.0
@@ -184,7 +187,8 @@ class Timeline:
             self._offset = error
         else:
             self._offset += (error - self._offset) * min(1.0, count / (AVERAGE_S * RATE_HZ))
-        if abs(self._offset) > MOVE_MS * RATE_HZ // 1000:
+        move_ms = MOVE_MS if self.end > SETTLING_S * RATE_HZ else SETTLED_MS
+        if abs(self._offset) > move_ms * RATE_HZ // 1000:
             assert self._origin_ns is not None
             self._origin_ns += round(self._offset * NS_PER_S / RATE_HZ)
             self._offset = 0.0

@@ -34,6 +34,14 @@ def level_at(sound: Sound, hz: float, rate: int = 48_000) -> float:
     return float(abs(np.dot(sound, phase)) * 2 / len(sound))
 
 
+def level_near(sound: Sound, hz: float, rate: int = 48_000, within_hz: float = 10.0) -> float:
+    """Amplitude of a tone of about this pitch, whether it is steady or not."""
+    spectrum = np.abs(np.fft.rfft(sound * np.hanning(len(sound)))) * 4 / len(sound)
+    pitches = np.fft.rfftfreq(len(sound), 1 / rate)
+    # A Hann window spreads a tone's power over 1.5 lines.
+    return float(np.sqrt((spectrum[np.abs(pitches - hz) <= within_hz] ** 2).sum() / 1.5))
+
+
 ENCODERS = {"AAC": "aac", "OPUS": "libopus", "G722": "g722", "PCMA": "pcm_alaw", "PCMU": "pcm_mulaw"}
 FRAMES = {"AAC": 1024, "OPUS": 960, "G722": 320, "PCMA": 160, "PCMU": 160}
 
