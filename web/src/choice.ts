@@ -13,9 +13,18 @@ export interface Tile {
   stream: string | null;
 }
 
+/** Those whom people meet. */
+export const peopleOf = (room: RoomState): ParticipantState[] => room.participants.filter((one) => one.kind !== "output");
+
+/** Where the room is shown besides, in words; empty when nowhere. */
+export function alsoShownAt(room: RoomState): string {
+  const names = room.participants.filter((one) => one.kind === "output").map((one) => one.name);
+  return names.length ? `Also shown at: ${names.join(", ")}` : "";
+}
+
 /** Everybody but ourselves; who shares content has a second tile. Devices first, then who came first. */
 export function tilesOf(room: RoomState, me: string | null): Tile[] {
-  const others = room.participants.filter((participant) => participant.id !== me);
+  const others = peopleOf(room).filter((participant) => participant.id !== me);
   const sorted = [...others].sort((a, b) => Number(b.kind === "device") - Number(a.kind === "device"));
   return sorted.flatMap((participant) => {
     const roles = (["main", "content"] as const).filter((role) => participant.streams[role]);

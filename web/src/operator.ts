@@ -2,6 +2,7 @@
 
 import type { DeviceState, RoomState, SessionState } from "./api";
 import { ask, Trouble } from "./api";
+import { alsoShownAt, peopleOf } from "./choice";
 import { act, fill, h, icon, say, show } from "./dom";
 import { Notices, type Shown } from "./notices";
 import { dropToken, keepToken, takeToken } from "./token";
@@ -189,16 +190,17 @@ class OperatorPage {
   }
 
   private room(room: RoomState): HTMLElement {
-    const people = room.participants.map((one) => {
+    const members = peopleOf(room);
+    const people = members.map((one) => {
       const facts = [one.speaking ? "speaks" : "", one.state === "held" ? "on hold" : "", one.video ? "" : "sound only"];
       const said = facts.filter(Boolean).join(", ");
       return said ? `${one.name} (${said})` : one.name;
     });
     const title = room.title !== room.name ? `${room.title} (${room.name})` : room.name;
     return entry(
-      room.participants.length ? "good" : "",
-      [h("strong", {}, title), h("div", { class: "quiet" }, `${room.participants.length} of ${room.max_participants}`)],
-      people.join(", ") || "empty",
+      members.length ? "good" : "",
+      [h("strong", {}, title), h("div", { class: "quiet" }, `${members.length} of ${room.max_participants}`)],
+      [people.join(", ") || "empty", alsoShownAt(room)].filter(Boolean).join(". "),
       [h("a", { class: "button", href: `/rooms/${encodeURIComponent(room.name)}` }, "Open")],
     );
   }

@@ -1,6 +1,7 @@
 /** The list of who is here, and for operators: what the theatre is shown, calling and hanging up. */
 
 import type { DeviceState, ParticipantState, RoomState } from "./api";
+import { alsoShownAt, peopleOf } from "./choice";
 import { act, fill, h, icon } from "./dom";
 import { deviceWords } from "./words";
 
@@ -45,11 +46,14 @@ export class People {
     if (this.root.hidden || now === this.shown) return;
     this.shown = now;
     const { room } = look;
+    const people = peopleOf(room);
+    const outputs = alsoShownAt(room);
     const missing = room.devices.filter((device) => device.state !== "connected" && !isIn(room, device));
     fill(
       this.body,
-      h("ul", { class: "rows" }, ...room.participants.map((one) => this.participant(one, look))),
-      room.participants.length === 0 && h("p", { class: "quiet" }, "Nobody."),
+      h("ul", { class: "rows" }, ...people.map((one) => this.participant(one, look))),
+      people.length === 0 && h("p", { class: "quiet" }, "Nobody."),
+      outputs && h("p", { class: "quiet" }, outputs),
       missing.length > 0 && h("h3", {}, "Not here"),
       h("ul", { class: "rows" }, ...missing.map((device) => this.device(device, look))),
     );
@@ -76,7 +80,7 @@ export class People {
 
   /** What a device is shown, and the choice of it. */
   private shownTo(device: ParticipantState, look: PeopleLook): HTMLElement {
-    const others = look.room.participants.filter((one) => one.id !== device.id);
+    const others = peopleOf(look.room).filter((one) => one.id !== device.id);
     const seen = others.find((one) => one.id === look.sees[device.id]);
     const pinned = look.room.pins[device.name] ?? "";
     if (!look.mayOperate) {

@@ -3,7 +3,7 @@
 import type { Hello, LimitState, RoomEvent, RoomState, StreamState } from "./api";
 import { ask, Trouble } from "./api";
 import { keepAwake } from "./awake";
-import { bigOf, type Tile, tilesOf } from "./choice";
+import { bigOf, peopleOf, type Tile, tilesOf } from "./choice";
 import { fill, h, icon, say, show } from "./dom";
 import { RoomEvents } from "./events";
 import { type Health, judge, trackOf } from "./health";
@@ -391,7 +391,7 @@ class RoomPage {
     const title = room?.title || this.name;
     say(this.title, title);
     document.title = title;
-    const here = room?.participants.length ?? 0;
+    const here = room ? peopleOf(room).length : 0;
     say(this.count, room ? (here === 1 ? "1 is here" : here ? `${here} are here` : "nobody is here") : "");
     const device = big?.participant.kind === "device" ? big : tiles.find((tile) => tile.participant.kind === "device");
     this.renderHealth(device ?? null);
@@ -483,7 +483,7 @@ class RoomPage {
     const { room } = this;
     if (!room || this.trouble) return [];
     const shown: Shown[] = [];
-    const others = room.participants.filter((one) => one.id !== this.me);
+    const others = peopleOf(room).filter((one) => one.id !== this.me);
     for (const device of room.devices) {
       if (isIn(room, device) || others.length === 0) continue;
       shown.push({ key: `away-${device.name}`, severity: "warning", title: `${device.name} isn't here:`, text: deviceWords(device) });

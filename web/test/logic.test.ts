@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import type { LimitState, ParticipantState, RoomState, StreamState, TrackState } from "../src/api";
 import { Backoff, Pause } from "../src/backoff";
-import { bigOf, tilesOf } from "../src/choice";
+import { alsoShownAt, bigOf, peopleOf, tilesOf } from "../src/choice";
 import { judge, latencyMs } from "../src/health";
 import { encodingFor } from "../src/limit";
 import { Meter, type Reception } from "../src/reception";
@@ -145,6 +145,18 @@ const DEVICE = person("sip-1", { kind: "device", streams: { main: "or-3/main" } 
 const SHARING = person("sip-1", { kind: "device", streams: { main: "or-3/main", content: "or-3/content" } });
 const LI = person("li");
 const ADA = person("ada");
+const ARCHIVE = person("rtmp-1", { kind: "output", name: "archive", streams: {} });
+
+test("where the room is shown besides is nobody whom people meet", () => {
+  const room = roomOf(LI, ARCHIVE, DEVICE, { ...ARCHIVE, id: "rtmp-2", name: "lecture hall" });
+  assert.deepEqual(peopleOf(room), [LI, DEVICE]);
+  assert.deepEqual(
+    tilesOf(room, null).map((tile) => tile.key),
+    ["sip-1/main", "li/main"],
+  );
+  assert.equal(alsoShownAt(room), "Also shown at: archive, lecture hall");
+  assert.equal(alsoShownAt(roomOf(LI)), "");
+});
 
 test("tiles are everybody else, the theatre first, content beside it", () => {
   const tiles = tilesOf(roomOf(LI, SHARING, ADA, person("mute", { streams: {} })), "ada");
