@@ -1,4 +1,4 @@
-"""What a player got, as other people's demuxers and decoders see it: ffprobe for the timestamps, libav for the rest."""
+"""What a player got, as Debian's ffprobe and ffmpeg see it: timestamps, sizes of the pictures, tones in the sound."""
 
 import asyncio
 import itertools
@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
 from peer_ffmpeg import end
+
+RATE_HZ = 48_000
 
 
 @dataclass(frozen=True)
@@ -90,32 +91,16 @@ async def ffprobe(url: str, *, seconds: float | None = None) -> Played:
     )
 
 
-def demuxed(path: Path) -> Played:
-    """The same of a file that Debian's ffprobe is too old for. Blocks: for the end of a test."""
-    packets = []
-    with av.open(str(path)) as file:
-        streams = [(s.index, s.type, s.codec_context.name) for s in file.streams]
-        for packet in file.demux():
-            if packet.dts is None or packet.pts is None or packet.time_base is None:
-                continue
-            unit_ms = float(packet.time_base * 1000)
-            dts_ms, pts_ms = packet.dts * unit_ms, packet.pts * unit_ms
-            packets.append((packet.stream_index, Packet(dts_ms, pts_ms, packet.size, packet.is_keyframe)))
-    return _played([(i, k, "aac" if "aac" in n else "opus" if "opus" in n else n) for i, k, n in streams], packets)
-
-
 @dataclass(frozen=True)
 class Decoded:
     """What is seen and heard.
 
     Attributes:
         sizes: of each picture in the order of showing, as width and height.
-        brightness: mean luma of each picture.
         sound: one channel, -1 to 1.
     """
 
     sizes: list[tuple[int, int]]
-    brightness: list[float]
     sound: "np.ndarray[Any, np.dtype[np.float64]]"
     rate_hz: int
 
@@ -130,22 +115,31 @@ class Decoded:
         return [level_at(self.sound[int(begin_s * self.rate_hz) :], self.rate_hz, hz) for hz in wanted_hz]
 
 
-def decoded(path: Path) -> Decoded:
-    """Everything in a file, decoded; errors of the decoder fail. Blocks: for the end of a test."""
-    sizes, brightness = [], []
-    parts: list[Any] = []
-    rate_hz = 48_000
-    with av.open(str(path), options={"err_detect": "explode"}) as file:
-        resampler = av.AudioResampler("flt", "mono", rate_hz)
-        for packet in file.demux():
-            for frame in packet.decode():
-                if isinstance(frame, av.VideoFrame):
-                    sizes.append((frame.width, frame.height))
-                    brightness.append(float(frame.to_ndarray(format="gray")[::8, ::8].mean()))
-                elif isinstance(frame, av.AudioFrame):
-                    parts += [part.to_ndarray()[0] for part in resampler.resample(frame)]
-    sound = np.concatenate(parts).astype(np.float64) if parts else np.zeros(0)
-    return Decoded(sizes, brightness, sound, rate_hz)
+async def decoded(path: Path) -> Decoded:
+    """Everything in a file, decoded by Debian's ffmpeg. Fails when a picture or sound frame can't be decoded."""
+    frames = ["/usr/bin/ffprobe", "-v", "error", "-select_streams", "v", "-show_entries", "frame=width,height"]
+    sound = ["/usr/bin/ffmpeg", "-nostdin", "-v", "error", "-i", str(path), "-vn", "-ac", "1", "-ar", str(RATE_HZ)]
+    seen, heard = await asyncio.gather(
+        _output([*frames, "-of", "csv=p=0", str(path)]),
+        _output([*sound, "-f", "f32le", "-"], may_fail=True),
+    )
+    sizes = [(int(width), int(height)) for width, height in (line.split(",")[:2] for line in seen.decode().split())]
+    return Decoded(sizes, np.frombuffer(heard, np.float32).astype(np.float64), RATE_HZ)
+
+
+async def _output(command: list[str], *, may_fail: bool = False) -> bytes:
+    """What a program writes. ``may_fail``: as ffmpeg does where there is no sound at all."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        out, said = await asyncio.wait_for(process.communicate(), 60)
+    finally:
+        await end(process)
+    text = said.decode("utf-8", "replace")
+    assert "decod" not in text.lower(), f"{command}: {text[-2000:]}"
+    assert may_fail or process.returncode == 0, f"{command}: {text[-2000:]}"
+    return out
 
 
 def loudest(samples: "np.ndarray[Any, np.dtype[np.float64]]", rate_hz: int) -> tuple[float, float]:

@@ -52,7 +52,7 @@ async def test_a_stream_is_pushed_and_a_device_fetched_and_both_outlive_the_serv
                 )
             for name, tone in (("archive", 900), ("fetched", 600)):
                 path = tmp_path / f"{name}-{when}.flv"
-                seen = decoded(path)
+                seen = await decoded(path)
                 assert len(seen.sizes) > 40
                 assert set(seen.sizes) == {(640, 360)}
                 assert seen.tone()[0] == pytest.approx(tone, abs=5)
@@ -105,7 +105,7 @@ async def test_a_room_goes_out_as_one_stream_through_every_change(tmp_path: Path
             await asyncio.sleep(3)
         await asyncio.gather(away, here)
     for name in ("out", "room"):
-        check_output(await ffprobe(str(tmp_path / f"{name}.flv")), tmp_path / f"{name}.flv")
+        await check_output(await ffprobe(str(tmp_path / f"{name}.flv")), tmp_path / f"{name}.flv")
 
 
 async def play_until_stopped(url: str, path: Path, seconds: float) -> None:
@@ -118,14 +118,14 @@ async def play_until_stopped(url: str, path: Path, seconds: float) -> None:
     raise AssertionError(f"{path.name}: nothing to play")
 
 
-def check_output(probed: Any, path: Path) -> None:
+async def check_output(probed: Any, path: Path) -> None:
     assert probed.codecs == {"video": "h264", "audio": "aac"}
     for packets, at_most_ms in ((probed.video, 400), (probed.audio, 300)):
         steps = [b.dts_ms - a.dts_ms for a, b in itertools.pairwise(packets)]
         assert min(steps) > 0, f"{path.name}: timestamps fall back"
         assert max(steps) < at_most_ms, f"{path.name}: a break of {max(steps)} ms"
     assert abs(probed.skew_ms()) < 400
-    seen = decoded(path)
+    seen = await decoded(path)
     order = [size for size, _ in itertools.groupby(seen.sizes)]
     assert (854, 480) in order, f"{path.name}: the encoder's picture, of {order}"
     assert order[0] not in ((854, 480), (640, 360)), f"{path.name}: begins with the slate"
@@ -147,7 +147,7 @@ async def test_players_of_a_room_join_and_see_who_is_there(tmp_path: Path) -> No
             play(url, tmp_path / "five.mkv", version=5, seconds=4), play(url, tmp_path / "nine.mkv", seconds=4)
         )
         for name in ("five.mkv", "nine.mkv"):
-            seen = decoded(tmp_path / name)
+            seen = await decoded(tmp_path / name)
             assert (640, 360) in seen.sizes
             assert seen.tone(begin_s=1.5)[0] == pytest.approx(900, abs=5)
         sessions = await gateway.sessions()

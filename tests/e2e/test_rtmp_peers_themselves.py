@@ -8,7 +8,7 @@ from peer_ffmpeg import FfmpegPublisher, Version, play
 from peer_nginx import NginxRtmp
 from peer_players import GstreamerPublisher, gstreamer_play, rtmpdump
 from ports import free_port
-from recording import decoded, demuxed, ffprobe
+from recording import decoded, ffprobe
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(90)]
 
@@ -31,7 +31,7 @@ async def test_ffmpeg_publishes_and_everybody_plays(tmp_path: Path, version: Ver
     probed.check_times(25)
     assert probed.codecs == {"video": "h264", "audio": "aac"}
     for file in files:
-        seen = decoded(file)
+        seen = await decoded(file)
         assert len(seen.sizes) > 40, file
         assert set(seen.sizes) == {(640, 360)}
         tone, level = seen.tone()
@@ -42,7 +42,7 @@ async def test_ffmpeg_publishes_and_everybody_plays(tmp_path: Path, version: Ver
 async def test_gstreamer_publishes(tmp_path: Path) -> None:
     async with NginxRtmp(tmp_path / "nginx") as server, GstreamerPublisher(server.url("g"), tmp_path):
         await rtmpdump(server.url("g"), tmp_path / "g.flv", seconds=3)
-    seen = decoded(tmp_path / "g.flv")
+    seen = await decoded(tmp_path / "g.flv")
     assert len(seen.sizes) > 40
     assert seen.tone()[0] == pytest.approx(300, abs=5)
 
@@ -54,9 +54,9 @@ async def test_ffmpeg_9_publishes_hevc_and_opus(tmp_path: Path) -> None:
     publisher = FfmpegPublisher(url, tmp_path, codec="hevc", audio="opus", tone=800)
     async with publisher:
         await listening
-    seen = demuxed(tmp_path / "h.mkv")
+    seen = await ffprobe(str(tmp_path / "h.mkv"))
     assert seen.codecs == {"video": "hevc", "audio": "opus"}
     seen.check_times(25, audio_frame_ms=20)
-    shown = decoded(tmp_path / "h.mkv")
+    shown = await decoded(tmp_path / "h.mkv")
     assert len(shown.sizes) > 40
     assert shown.tone()[0] == pytest.approx(800, abs=5)

@@ -10,7 +10,7 @@ import pytest_asyncio
 from certificates import self_made_certificate
 from peer_ffmpeg import FfmpegPublisher, Version, play
 from peer_players import GstreamerPublisher, gstreamer_play, rtmpdump
-from recording import Decoded, decoded, demuxed, ffprobe
+from recording import Decoded, decoded, ffprobe
 from running_gateway import Gateway
 from waiting import until
 
@@ -67,7 +67,7 @@ async def test_ffmpeg_publishes_and_everybody_plays(
     probed.check_times(25)
     assert any(packet.pts_ms != packet.dts_ms for packet in probed.video) == bool(bframes), "composition times as sent"
     for file in files:
-        check(decoded(file), 1000)
+        check(await decoded(file), 1000)
     # byte for byte what went over the wire
     (await ffprobe(str(files[2]))).check_times(25)
 
@@ -76,7 +76,7 @@ async def test_gstreamer_publishes_and_everybody_plays(gateway: Gateway, tmp_pat
     async with GstreamerPublisher(gateway.publish_url("tower"), tmp_path):
         files = await play_with_all(gateway.play_url("tower"), tmp_path)
     for file in files:
-        check(decoded(file), 300)
+        check(await decoded(file), 300)
 
 
 async def test_hevc_and_opus_by_enhanced_rtmp_both_ways(gateway: Gateway, tmp_path: Path) -> None:
@@ -86,12 +86,14 @@ async def test_hevc_and_opus_by_enhanced_rtmp_both_ways(gateway: Gateway, tmp_pa
             play(gateway.play_url("hevc"), tmp_path / "nine.mkv", version=9, seconds=SECONDS),
             play(gateway.play_url("hevc"), tmp_path / "five.mkv", version=5, seconds=SECONDS),
         )
-    nine = demuxed(tmp_path / "nine.mkv")
+    nine = await ffprobe(str(tmp_path / "nine.mkv"))
     assert nine.codecs == {"video": "hevc", "audio": "opus"}, "who knows the codecs gets them as they are"
     nine.check_times(25, audio_frame_ms=20)
-    check(decoded(tmp_path / "nine.mkv"), 800)
-    assert demuxed(tmp_path / "five.mkv").codecs == {"video": "h264", "audio": "aac"}, "who doesn't, what it knows"
-    check(decoded(tmp_path / "five.mkv"), 800)
+    check(await decoded(tmp_path / "nine.mkv"), 800)
+    assert (await ffprobe(str(tmp_path / "five.mkv"))).codecs == {"video": "h264", "audio": "aac"}, (
+        "who doesn't, what it knows"
+    )
+    check(await decoded(tmp_path / "five.mkv"), 800)
 
 
 async def test_rtmps(gateway: Gateway, tmp_path: Path) -> None:
@@ -105,7 +107,7 @@ async def test_rtmps(gateway: Gateway, tmp_path: Path) -> None:
             gstreamer_play(url, tmp_path / "gstreamer.flv", seconds=SECONDS),
         )
     for name in ("five.mkv", "nine.mkv", "gstreamer.flv"):
-        check(decoded(tmp_path / name), 1000)
+        check(await decoded(tmp_path / name), 1000)
 
 
 async def test_sound_late_missing_and_alone(gateway: Gateway, tmp_path: Path) -> None:
@@ -128,12 +130,12 @@ async def test_sound_late_missing_and_alone(gateway: Gateway, tmp_path: Path) ->
     late.check_times(25)
     assert late.audio[0].dts_ms > late.video[0].dts_ms + 1000, "the sound begins when the encoder's does"
     assert abs(late.skew_ms()) < 300
-    check(decoded(tmp_path / "late.flv"), 1000)
+    check(await decoded(tmp_path / "late.flv"), 1000)
     assert (mute.codecs, len(mute.audio)) == ({"video": "h264"}, 0)
     mute.check_times(25)
     assert (deaf.codecs, len(deaf.video)) == ({"audio": "aac"}, 0)
     deaf.check_times(25)
-    assert decoded(tmp_path / "deaf.flv").tone()[0] == pytest.approx(1000, abs=5)
+    assert (await decoded(tmp_path / "deaf.flv")).tone()[0] == pytest.approx(1000, abs=5)
 
 
 async def test_everybody_is_gone_at_the_end(gateway: Gateway) -> None:
