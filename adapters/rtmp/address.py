@@ -20,15 +20,16 @@ class Address:
 
     Attributes:
         app: application, as in the connect command.
-        name: stream name with its query, as in publish and play. May hold a key: not for the log.
-        shown: where it is, without stream and key.
+        name: stream name with its query, as in publish and play.
+        key: the secret that stands in one of them; also a name may be one. Not for the log.
     """
 
     secure: bool
     host: str
     port: int
-    app: str
+    app: str = field(repr=False)
     name: str = field(repr=False)
+    key: str = field(repr=False, default="", compare=False)
 
     @property
     def tc_url(self) -> str:
@@ -36,11 +37,13 @@ class Address:
 
     @property
     def shown(self) -> str:
-        return self.tc_url.partition("?")[0]
+        """Where it is, without stream and key."""
+        url = self.tc_url.partition("?")[0]
+        return url.replace(self.key, "***") if self.key else url
 
     def redacted(self, text: str) -> str:
         """What a server says, without the name in it."""
-        for secret in sorted({self.name, *self.name.replace("?", "&").split("&")}, key=len, reverse=True):
+        for secret in sorted({self.key, self.name, *self.name.replace("?", "&").split("&")}, key=len, reverse=True):
             if len(secret) >= SECRET_LENGTH:
                 text = text.replace(secret, "***")
         return text
@@ -75,7 +78,7 @@ def parse_address(text: str, key: str = "") -> Address:
         raise LocalError("that is no address of the form rtmp://HOST[:PORT]/APP/NAME (or rtmps://...)")
     if parts.query:
         name += f"?{parts.query}"
-    return Address(parts.scheme == "rtmps", parts.hostname, port or PORTS[parts.scheme], app, name)
+    return Address(parts.scheme == "rtmps", parts.hostname, port or PORTS[parts.scheme], app, name, key)
 
 
 @dataclass(frozen=True, slots=True)

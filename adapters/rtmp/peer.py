@@ -74,6 +74,7 @@ class Peer:
                 self._close()
         elif isinstance(session, PublishSession):
             silent_s = session.to_bus.silent_s(self._ground.context.now_ns())
+            session.refresh_notes()
             if silent_s > self._ground.context.config.media.silence_timeout_s:
                 session.end(CloseReason.SILENT)
         elif isinstance(session, PlaySession) and session.plays is not None:

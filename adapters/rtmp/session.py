@@ -82,9 +82,13 @@ class PublishSession(RtmpSession):
     def stats(self) -> dict[str, Any]:
         return {"legs": [], "rtmp": self.to_bus.stats()}
 
+    def refresh_notes(self) -> None:
+        """Take over the figures in them."""
+        self.notes = self.to_bus.notes()
+
     def _changed(self) -> None:
         if self.state is State.ACTIVE:
-            self.notes = self.to_bus.notes()
+            self.refresh_notes()
             self.emit("media_changed", self)
 
 

@@ -201,12 +201,7 @@ class ToBus:
         text = (
             f"a key frame comes every {ms / 1000:.0f} s only: late viewers wait that long; set it to 2 s in the encoder"
         )
-        if ms <= LONG_GROUP_MS:
-            self._note("rare_keyframes", "")
-        elif "rare_keyframes" not in self._notes:
-            self._note("rare_keyframes", text)
-        else:
-            self._notes["rare_keyframes"] = text
+        self._note("rare_keyframes", text if ms > LONG_GROUP_MS else "")
 
     # sound
 
@@ -311,12 +306,11 @@ class ToBus:
                 self._metadata[name] = value
 
     def _note(self, code: str, text: str, *, quietly: bool = False) -> None:
-        """Say something once, or take it back with no text."""
-        if bool(text) == (code in self._notes):
-            return
+        """Say something, or take it back with no text. Other words for what is said already are no news."""
+        is_news = bool(text) != (code in self._notes)
         if text:
             self._notes[code] = text
         else:
-            del self._notes[code]
-        if not quietly:
+            self._notes.pop(code, None)
+        if is_news and not quietly:
             self.on_changed()

@@ -164,8 +164,9 @@ async def test_a_session_of_one_byte_at_a_time() -> None:
             await asyncio.sleep(0)
 
         def all_there() -> bool:
-            (track,) = gateway.bus.engine.streams([STREAM])[0]["tracks"]
-            return (track["units"], track["keyframes"], track["width"]) == (20, 2, 64)
+            streams = gateway.bus.engine.streams([STREAM])
+            tracks = streams[0]["tracks"] if streams else []
+            return [(track["units"], track["keyframes"], track["width"]) for track in tracks] == [(20, 2, 64)]
 
         await until("every picture", all_there)
         writer.close()
