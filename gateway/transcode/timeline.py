@@ -8,11 +8,11 @@ are cut they are faded. No clock is read here, nothing is decoded.
 
 from __future__ import annotations
 
+import itertools
 from fractions import Fraction
 from typing import TypeAlias
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 RATE_HZ = 48_000
@@ -81,11 +81,22 @@ class Stretch:
         places = self._position + step * np.arange(count)
         whole = places.astype(np.int64)
         phases = np.rint((places - whole) * PHASES).astype(np.int64)
-        windows = sliding_window_view(buffer, TAPS, axis=1)[:, whole - (TAPS // 2 - 1)]
-        made: Samples = np.einsum("ckt,kt->ck", windows, TABLE[phases])
+        made = self._filtered(buffer, whole - (TAPS // 2 - 1), TABLE[phases])
         following = self._position + step * count
         drop = int(following) - (TAPS // 2 - 1)
         self._buffer, self._position = buffer[:, drop:], following - drop
+        return made
+
+    def _filtered(self, buffer: Samples, begins: NDArray[np.int64], filters: Samples) -> Samples:
+        """Each filter over the taps that begin there; the places mostly follow each other, so nothing is copied."""
+        channels, count = buffer.shape[0], len(begins)
+        made = np.empty((channels, count), np.float32)
+        across, along = buffer.strides
+        edges = [0, *(np.flatnonzero(np.diff(begins) != 1) + 1).tolist(), count]
+        for first, last in itertools.pairwise(edges):
+            shape, offset = (channels, last - first, TAPS), int(begins[first]) * along
+            windows = np.ndarray(shape, np.float32, buffer, offset, (across, along, along))
+            np.einsum("ckt,kt->ck", windows, filters[first:last], out=made[:, first:last])
         return made
 
     def restart(self) -> None:
