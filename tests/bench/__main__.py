@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from orbridge.codecs._engine import build_info
-from tests.bench import call_setup, calls, first_picture, footprint, latency, relay, rtmp_parse
+from tests.bench import call_setup, calls, first_picture, footprint, latency, relay, rtmp_parse, rtmp_relay
 from tests.bench.figures import Result
 from tests.bench.programs import BUILD, ROOT, processors
 
@@ -41,6 +41,7 @@ KEYS: dict[str, Callable[[int], Result]] = {
     "memory_per_call_kib": footprint.measure_memory,
     "idle_cpu_percent": footprint.measure_idle,
     "start_ms": footprint.measure_start,
+    "rtmp_relay_vs_nginx": rtmp_relay.measure,
     "rtmp_parse_vs_plain": rtmp_parse.measure,
 }
 

@@ -10,6 +10,8 @@ from tests.bench.trace import Counted, Trace, replay, replayer
 
 STREAMS = 20
 SECONDS = 10.0
+# Where the media thread pauses between wake-ups to save CPU (codecs/engine/src/io/ration.rs): up to 2 ms.
+MANY, MANY_SECONDS = 100, 4.0
 PROFILE = "AEAD_AES_128_GCM"
 # A sender that is itself behind by this much says nothing about what it measures.
 LATE_LIMIT_US = 20_000
@@ -17,18 +19,24 @@ MODES = ("idle", "blocked")
 
 
 def once(trace: Trace, command: list[str], name: str) -> Counted:
-    with (
-        Program(command, log=name) as program,
-        replayer(trace, [*program.answer(), *[0] * STREAMS], "latency") as traffic,
-    ):
-        counted, _ = replay(traffic, trace.seconds, program.processor_ns)
+    with Program(command, log=name) as program:
+        ports = program.answer()
+        with replayer(trace, [*ports, *[0] * len(ports)], "latency") as traffic:
+            counted, _ = replay(traffic, trace.seconds, program.processor_ns)
     return counted
 
 
 def measure(rounds: int) -> Result:
-    trace = cameras(STREAMS, SECONDS, timed=True)
+    trace, many = cameras(STREAMS, SECONDS, timed=True), cameras(MANY, MANY_SECONDS, timed=True)
     samples = Samples()
     for number in range(rounds):
+        command = module("engine_relay", MANY, PROFILE, SINKS, ENGINE_PORTS, "idle")
+        counted = once(many, command, "latency-engine")
+        problem = missing(counted, PROFILE)
+        if problem:
+            samples.reject(f"round {number}, {MANY} cameras: {problem}")
+        else:
+            samples.add(many_p50=counted.delays["p50_us"] / 1000, many_p99=counted.delays["p99_us"] / 1000)
         for mode in MODES:
             engine = module("engine_relay", STREAMS, PROFILE, SINKS, ENGINE_PORTS, mode)
             python = module("python_forwarder", STREAMS, ENGINE_PORTS.partition("-")[0], SINKS, mode)
@@ -54,7 +62,9 @@ def measure(rounds: int) -> Result:
                     ("p99", at_most(1.0) if who == "engine" else None),
                     ("max", None),
                 )
-            )
+            ),
+            ("many_p50", f"engine, {MANY} cameras, p50", "ms", None),
+            ("many_p99", f"engine, {MANY} cameras, p99", "ms", None),
         ),
         samples.rejected,
         {
