@@ -204,7 +204,7 @@ class RoomBridge:
             if not shown.why or track is None or refused is None:
                 break
             picture = next(picture for picture in pictures if picture.track == track)
-            wanted = converts.wanted(track, (picture.width, picture.height), sink.limit)
+            wanted = converts.wanted(track, (picture.width, picture.height), picture.fps, sink.limit)
             try:
                 track = converts.use(member.id, wanted, picture.codec, picture.name)
             except LocalError as exc:
@@ -317,7 +317,7 @@ class Player:
         if sink.codec.name != H264.name:
             raise LocalError(why)
         converts, user = self._conversions.pictures, self.session.id
-        wanted = converts.wanted(picture.track, (picture.width, picture.height), sink.limit)
+        wanted = converts.wanted(picture.track, (picture.width, picture.height), picture.fps, sink.limit)
         try:
             track = converts.use(user, wanted, picture.codec, picture.name)
         except LocalError as exc:

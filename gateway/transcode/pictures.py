@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from orbridge.codecs._engine import Engine
 
 QUEUE_MS = 2_000
+USUAL_FPS = 30
 
 # Source track, and what the encoded picture must keep to.
 Wanted = tuple[int, Bounds]
@@ -29,16 +30,26 @@ class PictureTranscoders:
         """Call with a source track's id when its conversion failed, may be tried again or has something to say."""
         self.conversions.changed = changed
 
-    def wanted(self, track: int, size: tuple[int, int], limit: VideoLimit | None) -> Wanted:
+    def wanted(self, track: int, size: tuple[int, int], fps: float, limit: VideoLimit | None) -> Wanted:
         """What a viewer needs. ``size``: the picture's, (0, 0) while unknown; a limit that it keeps is no limit."""
         kbps = self._max_kbps
         if limit is not None and 0 < limit.max_kbps < kbps:
             kbps = limit.max_kbps
-        if limit is not None and size[0] and limit.admits(*size, 60.0):
+        width, height = size if size[0] else self._size(track)
+        # In steps, because what is measured goes up and down and a conversion shall not begin anew for it.
+        rate = USUAL_FPS if fps <= USUAL_FPS * 1.3 else 2 * USUAL_FPS
+        if limit is not None and width and limit.admits(width, height, rate):
             limit = None
         elif limit is not None:
             limit = VideoLimit(limit.max_fs, limit.max_mbps)
         return track, Bounds(kbps, limit)
+
+    def _size(self, track: int) -> tuple[int, int]:
+        """What a running conversion of the track has found out; the bus doesn't know every codec's sizes."""
+        for facts in self.conversions.facts():
+            if facts["source"] == track and facts["source_width"]:
+                return facts["source_width"], facts["source_height"]
+        return 0, 0
 
     def use(self, user: str, wanted: Wanted, source: Codec, sender: str) -> int:
         """The track to show; released by ``release(user)``. Raises LocalError with a sentence.

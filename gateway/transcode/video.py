@@ -31,6 +31,8 @@ LATE_NS = 200_000_000
 LIVELY_NS = 200_000_000
 # ... and later than this nothing is decoded up to the next key frame.
 HOPELESS_NS = 1_000_000_000
+# So long afterwards people are still told.
+FORGIVEN_NS = 30_000_000_000
 # A job begins with the group of pictures that the bus kept and may take so long to catch up.
 BEGINNING_NS = 5_000_000_000
 # Bits that a pixel of a moving picture needs at most, at this encoder's settings.
@@ -64,6 +66,8 @@ class Counters:
     units_out: int = 0
     broken: int = 0
     left_out: int = 0
+    source_width: int = 0
+    source_height: int = 0
     width: int = 0
     height: int = 0
 
@@ -92,7 +96,7 @@ class VideoConverter:
         self._encoder: VideoCodecContext | None = None
         self._wants_keyframe = True
         self._began_ns: int | None = None
-        self._encoded_ns = 0
+        self._encoded_ns = self._hopeless_ns = 0
         self._captures: dict[int, int] = {}
         self._last_pts = -1
         self._last_keyframe = 0
@@ -127,12 +131,14 @@ class VideoConverter:
     def _is_hopeless(self, unit: AccessUnit, now_ns: int) -> bool:
         """Whether the unit is to be thrown away undecoded."""
         assert self._began_ns is not None
+        if self.note and now_ns - self._hopeless_ns > FORGIVEN_NS:
+            self.note = ""
         if unit.keyframe:
             self.needs_keyframe = False
             return False
         is_late = now_ns - unit.arrival_ns > HOPELESS_NS and now_ns - self._began_ns > BEGINNING_NS
         if is_late and not self.needs_keyframe:
-            self.needs_keyframe = True
+            self.needs_keyframe, self._hopeless_ns = True, now_ns
             self.note = "the processor can't keep up with converting this picture: parts of it are left out"
         return self.needs_keyframe
 
@@ -155,6 +161,7 @@ class VideoConverter:
         if late and now_ns - self._encoded_ns < LIVELY_NS:
             self.counters.left_out += 1
             return []
+        self.counters.source_width, self.counters.source_height = frame.width, frame.height
         width, height = fit(frame.width, frame.height, self.bounds.limit)
         if self._is_too_soon(pts, width, height):
             return []

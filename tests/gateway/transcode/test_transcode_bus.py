@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import numpy as np
 import pytest
 from engine_peer import PORTS
 from media_made import decode_sound, encode_sound, level_at, tone
+from room_on_bus import Ear, until
 
 from orbridge.codecs._engine import Engine
+from orbridge.codecs.errors import LocalError
 from orbridge.codecs.media import AAC, OPUS, PCMA, AccessUnit, Codec, Kind
 from orbridge.gateway.bus import Bus, Publisher
 from orbridge.gateway.sound import Transcoders
@@ -25,13 +28,6 @@ async def bus() -> AsyncIterator[Bus]:
     bus.close()
 
 
-async def until(claim: Callable[[], object], wait_s: float = 5.0) -> None:
-    deadline = time.monotonic() + wait_s
-    while not claim():
-        assert time.monotonic() < deadline, "it didn't come true in time"
-        await asyncio.sleep(0.01)
-
-
 async def send(publisher: Publisher, kind: Kind, units: list[AccessUnit], *, speed: float = 1.0) -> None:
     """As a live source does: each unit at its time, ``speed`` times as fast."""
     began, first_ns = time.monotonic_ns(), units[0].capture_ns
@@ -39,18 +35,6 @@ async def send(publisher: Publisher, kind: Kind, units: list[AccessUnit], *, spe
         due = began + int((unit.capture_ns - first_ns) / speed)
         await asyncio.sleep(max(0.0, (due - time.monotonic_ns()) / 1e9))
         publisher.write(kind, unit.pts, unit.payload, dts=unit.dts, keyframe=unit.keyframe, capture_ns=due)
-
-
-class Ear:
-    """Keeps what comes on a track."""
-
-    def __init__(self, bus: Bus, track: int) -> None:
-        self._subscription = bus.engine.subscribe([track], queue_ms=60_000)
-        self.units: list[AccessUnit] = []
-
-    def take(self) -> list[AccessUnit]:
-        self.units += [AccessUnit(*fields) for fields in self._subscription.take()]
-        return self.units
 
 
 @pytest.mark.parametrize(("source", "target"), [(AAC, OPUS), (OPUS, AAC), (PCMA, AAC)])
@@ -77,3 +61,48 @@ async def test_sound_goes_through_and_keeps_its_time(bus: Bus, source: Codec, ta
     assert facts["broken"] == 0
     transcoders.close()
     publisher.close()
+
+
+async def test_sound_conversions_are_shared_bounded_and_end_with_their_last_user(bus: Bus) -> None:
+    first, second = bus.publish("a", [AAC]), bus.publish("b", [AAC])
+    tracks = [publisher.tracks[Kind.AUDIO].id for publisher in (first, second)]
+    transcoders = Transcoders(bus.engine, limit=1)
+    changed: list[int] = []
+    transcoders.on_change(changed.append)
+    made = transcoders.use("one", tracks[0], AAC, OPUS)
+    assert transcoders.use("other", tracks[0], AAC, OPUS) == made
+    for _ in range(2):
+        with pytest.raises(LocalError, match="1 sounds are being converted from or to AAC already, the most"):
+            transcoders.use("other", tracks[1], AAC, OPUS)
+    assert transcoders.conversions.refused == 1, "counted once, however often it is asked"
+    transcoders.release("one")
+    assert transcoders.use("other", tracks[0], AAC, OPUS) == made
+    transcoders.release("other")
+    assert not [stream for stream in bus.engine.streams() if stream["name"].startswith("transcoded/")]
+    again = transcoders.use("other", tracks[1], AAC, OPUS)
+    second.close()
+    await until(lambda: transcoders.facts() == [])
+    assert changed == [tracks[1]]
+    assert again != made
+    with pytest.raises(LocalError, match="what was to be converted has gone"):
+        transcoders.use("other", tracks[1], AAC, OPUS)
+    transcoders.close()
+
+
+async def test_the_engine_converts_what_it_can(bus: Bus) -> None:
+    publisher = bus.publish("a", [PCMA])
+    transcoders = Transcoders(bus.engine, limit=0)
+    assert transcoders.use("one", publisher.tracks[Kind.AUDIO].id, PCMA, OPUS)
+    assert transcoders.facts() == []
+    with pytest.raises(LocalError, match="0 sounds"):
+        transcoders.use("one", publisher.tracks[Kind.AUDIO].id, PCMA, AAC)
+    transcoders.close()
+
+
+async def test_closing_ends_every_thread(bus: Bus) -> None:
+    publisher = bus.publish("a", [AAC])
+    transcoders = Transcoders(bus.engine)
+    transcoders.use("one", publisher.tracks[Kind.AUDIO].id, AAC, OPUS)
+    assert [thread for thread in threading.enumerate() if thread.name.startswith("transcoded/")]
+    transcoders.close()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("transcoded/")]

@@ -148,6 +148,10 @@ def test_who_is_hopelessly_late_waits_for_a_key_frame_and_says_so() -> None:
     key = unit_later(units[150], units[210].pts - units[150].pts)
     assert convert(converter, [key])
     assert not converter.needs_keyframe
+    assert converter.note
+    minute_later = unit_later(key, 60 * 90_000)
+    converter.feed(minute_later, minute_later.arrival_ns)
+    assert converter.note == "", "it is forgiven"
 
 
 def test_nothing_is_decoded_before_a_key_frame() -> None:
