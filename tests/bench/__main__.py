@@ -21,7 +21,18 @@ from rich.console import Console
 from rich.table import Table
 
 from orbridge.codecs._engine import build_info
-from tests.bench import call_setup, calls, first_picture, footprint, latency, relay, rtmp_parse, rtmp_relay
+from tests.bench import (
+    aac_opus,
+    call_setup,
+    calls,
+    first_picture,
+    footprint,
+    latency,
+    relay,
+    rtmp_parse,
+    rtmp_pictures,
+    rtmp_relay,
+)
 from tests.bench.figures import Result
 from tests.bench.programs import BUILD, ROOT, processors
 
@@ -43,6 +54,9 @@ KEYS: dict[str, Callable[[int], Result]] = {
     "start_ms": footprint.measure_start,
     "rtmp_relay_vs_nginx": rtmp_relay.measure,
     "rtmp_parse_vs_plain": rtmp_parse.measure,
+    "rtmp_first_picture_ms": rtmp_pictures.measure_first_picture,
+    "rtmp_to_browser_latency_ms": rtmp_pictures.measure_to_browser,
+    "aac_opus_ms_per_s": aac_opus.measure,
 }
 
 
