@@ -147,7 +147,7 @@ class PushSession(ClientSession):
     def __init__(self, ground: Ground, address: Address, *, name: str, room: str, plays: str | None = None) -> None:
         super().__init__(ground, address, name=name, room=room, plays=plays, watches=plays is None)
         self._changed = asyncio.Event()
-        self.outlet = Outlet(ground.feeds, ground.now_s, self._selected)
+        self.outlet = Outlet(ground.feeds, ground.now_s, self._selected, publishes=True)
         self.sinks = sinks_of(self.outlet, (H264, AAC))
 
     def free(self) -> None:
@@ -223,7 +223,6 @@ class PullSession(ClientSession):
         return {"legs": [], "rtmp": {**super().stats()["rtmp"], **self.to_bus.stats()}}
 
     def _link(self) -> Link:
-        self.to_bus.interrupted(self._ground.context.now_ns())
         return Link(self._ground, self._address, self._media, enhanced=self._enhanced)
 
     def _media(self, kind: MediaKind, timestamp_ms: int, payload: bytes) -> None:
@@ -231,13 +230,18 @@ class PullSession(ClientSession):
 
     async def _use(self, link: Link, stream_id: int) -> str:
         self.doing = "receiving"
-        while True:
-            try:
-                async with asyncio.timeout(1.0):
-                    return await link.over()
-            except TimeoutError:
-                if self.to_bus.silent_s(self._ground.context.now_ns()) > NO_MEDIA_S:
-                    return f"nothing came for {NO_MEDIA_S:.0f} s"
+        began_ns = self._ground.context.now_ns()
+        try:
+            while True:
+                try:
+                    async with asyncio.timeout(1.0):
+                        return await link.over()
+                except TimeoutError:
+                    now_ns = self._ground.context.now_ns()
+                    if min(self.to_bus.silent_s(now_ns), (now_ns - began_ns) / 1e9) > NO_MEDIA_S:
+                        return f"nothing came for {NO_MEDIA_S:.0f} s"
+        finally:
+            self.to_bus.interrupted()
 
     def _changed(self) -> None:
         ours = [note for note in self.notes if note.code in (INTERRUPTED, WAITING)]

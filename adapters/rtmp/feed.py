@@ -87,9 +87,10 @@ class Feed:
             self._loop.remove_reader(self._fd)
             subscription.close()
 
-    def headers(self) -> list[Message]:
-        """What a peer needs before anything else."""
-        return self._mapper.headers()
+    def headers(self, *, begins: bool, publishes: bool) -> list[Message]:
+        """What a peer needs before anything else. ``begins``: it has had nothing yet; ``publishes``: it is a server."""
+        metadata = [self._mapper.metadata(set_data_frame=publishes)] if begins else []
+        return [*metadata, *self._mapper.headers()]
 
     def kept(self) -> list[Message]:
         """From the last key frame to now; nothing when the group has outgrown its bounds."""

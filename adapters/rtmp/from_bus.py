@@ -41,6 +41,7 @@ class FromBus:
         self._tracks = {fact.id: _Track(fact) for fact in facts.values()}
         self._headers: dict[Kind, bytes] = {}
         self._size = (0, 0)
+        self._sets: list[bytes] = []
         video, audio = facts.get(Kind.VIDEO), facts.get(Kind.AUDIO)
         if video is not None:
             self._size = video.width, video.height
@@ -49,11 +50,16 @@ class FromBus:
             if header is not None:
                 self._headers[Kind.AUDIO] = header
 
+    def metadata(self, *, set_data_frame: bool) -> Message:
+        """For a peer's beginning, and only there: ffmpeg takes metadata at another time than 0 for subtitles.
+
+        ``set_data_frame``: for a server to which we publish.
+        """
+        return Message(None, 0, flv.serialise_metadata(self._metadata(), set_data_frame=set_data_frame))
+
     def headers(self) -> list[Message]:
-        """Metadata and the sequence headers that are known by now, at time 0: who sends them knows better."""
-        made = [Message(None, 0, flv.serialise_metadata(self._metadata()))]
-        made += [Message(kind, 0, body, is_header=True) for kind, body in self._headers.items()]
-        return made
+        """The sequence headers that are known by now, at time 0: who sends them knows better."""
+        return [Message(kind, 0, body, is_header=True) for kind, body in self._headers.items()]
 
     def messages(self, units: Sequence[Unit]) -> list[Message]:
         """What a batch of units is as messages, in the same order."""
@@ -76,10 +82,10 @@ class FromBus:
                 made.append(Message(Kind.AUDIO, at_ms, body, track=number, ticks=dts))
                 continue
             if keyframe:
-                payload, header = self._without_sets(track.codec.name, payload)
+                # The sets stay in the picture as well: ffmpeg's parser heeds the first sequence header only.
+                header = self._header(track.codec.name, payload)
                 if header is not None and header != self._headers.get(Kind.VIDEO):
                     self._headers[Kind.VIDEO] = header
-                    made.append(Message(None, at_ms, flv.serialise_metadata(self._metadata())))
                     made.append(Message(Kind.VIDEO, at_ms, header, is_header=True))
             body = flv.serialise_video(
                 track.codec.name,
@@ -98,12 +104,12 @@ class FromBus:
         before = (pts - dts) * 1_000_000_000 // track.clock_hz if track is not None else 0
         return (capture_ns or arrival_ns) - before
 
-    def _without_sets(self, name: str, payload: bytes) -> tuple[bytes, bytes | None]:
-        """A key frame without the parameter sets before it, and the sequence header that they make."""
+    def _header(self, name: str, payload: bytes) -> bytes | None:
+        """The sequence header that the parameter sets at the beginning of a key frame make."""
         sets: list[bytes] = []
         at = 0
         if name not in ("H264", "H265"):
-            return payload, None
+            return None
         while at + 4 < len(payload):
             length = int.from_bytes(payload[at : at + 4], "big")
             kind = payload[at + 4]
@@ -111,8 +117,11 @@ class FromBus:
                 break
             sets.append(payload[at + 4 : at + 4 + length])
             at += 4 + length
-        if not sets or at >= len(payload):
-            return payload, None
+        if not sets:
+            return None
+        if sets == self._sets:
+            return self._headers.get(Kind.VIDEO)
+        self._sets = sets
         try:
             if name == "H264":
                 record = avcc.from_parameter_sets(sets).serialise()
@@ -122,8 +131,8 @@ class FromBus:
                 record = h265.from_parameter_sets(sets).serialise()
         except (ParseError, ValueError):
             # A set is missing, or one is broken: decoders may still find their way with what is in-band.
-            return payload, None
-        return payload[at:], flv.serialise_video(name, "sequence_header", record, keyframe=True)
+            return None
+        return flv.serialise_video(name, "sequence_header", record, keyframe=True)
 
     def _metadata(self) -> dict[str, amf0.Value]:
         members: dict[str, amf0.Value] = {"encoder": ENCODER}

@@ -51,12 +51,20 @@ class Outlet:
         on_selected: called when what is selected changed.
     """
 
-    def __init__(self, feeds: Feeds, now_s: Callable[[], float], on_selected: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        feeds: Feeds,
+        now_s: Callable[[], float],
+        on_selected: Callable[[], None] | None = None,
+        *,
+        publishes: bool = False,
+    ) -> None:
+        """``publishes``: the peer is a server, to which we publish."""
         self.feeds = feeds
         self.lines = {kind: RtmpLine(self, kind) for kind in Kind}
         self.dropped = 0
         self.on_selected = on_selected
-        self._now_s = now_s
+        self._now_s, self._publishes = now_s, publishes
         self._send: Callable[[bytes], None] | None = None
         self._buffered: Callable[[], int] = lambda: 0
         self._on_stalled: Callable[[], None] = lambda: None
@@ -251,7 +259,7 @@ class Outlet:
             self._awaits_keyframe = feed.has_video
         self._catching_up = {kind for kind in Kind if kind in self._last_ms}
         self._allowed = BEHIND_BYTES + sum(len(message.body) for message in kept)
-        self._take_singly([*feed.headers(), *kept])
+        self._take_singly([*feed.headers(begins=not self._last_ms, publishes=self._publishes), *kept])
 
     def _has(self, message: Message) -> bool:
         """The peer has had it already, or something later."""

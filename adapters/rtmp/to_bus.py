@@ -67,7 +67,6 @@ class ToBus:
         self._sets = b""
         self._length_bytes = 4
         self._first_ms: dict[Kind, int] = {}
-        self._last_ms: dict[Kind, int] = {}
         self._keyframe_ms: int | None = None
         self._group_ms = 0
         self._composition_ms = 0
@@ -99,11 +98,15 @@ class ToBus:
         """For how long neither picture nor sound has come."""
         return max(0, now_ns - self._heard_ns) / 1e9
 
-    def interrupted(self, now_ns: int) -> None:
-        """The peer was away and comes back anew, perhaps with other timestamps."""
+    def interrupted(self) -> None:
+        """The peer is away. It may come back with another picture and other timestamps; the stream waits for it.
+
+        Its tracks go meanwhile: nobody shall look at a picture that stands still.
+        """
         self._clock.interrupted()
-        self._heard_ns = now_ns
-        self._keyframe_ms = None
+        self._keyframe_ms, self._sets = None, b""
+        for kind in list(self._tracks):
+            self._drop_track(kind)
 
     def close(self) -> None:
         """End the stream. Idempotent."""
@@ -273,6 +276,7 @@ class ToBus:
         return number
 
     def _drop_track(self, kind: Kind) -> None:
+        self._first_ms.pop(kind, None)
         known = self._tracks.pop(kind, None)
         if known is not None and self._publisher is not None:
             self._publisher.remove_track(known[0])
