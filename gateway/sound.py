@@ -30,6 +30,7 @@ CONVERSIONS_LIMIT = 24
 # A source of sound that is late is kept for this long; there is nothing to catch up with.
 QUEUE_MS = 1_000
 WAKE_MS = 10
+LINGER_S = 1.0
 
 
 def mix_codec(codec: Codec) -> MixCodec:
@@ -118,7 +119,7 @@ class Transcoders:
         self._engine = engine
         self._running: dict[Wanted, _Transcoder] = {}
         self._made = 0
-        self.conversions = Conversions(engine, limit, queue_ms=QUEUE_MS, wake_ms=WAKE_MS)
+        self.conversions = Conversions(engine, limit, queue_ms=QUEUE_MS, wake_ms=WAKE_MS, linger_s=LINGER_S)
 
     def on_change(self, changed: Callable[[int], None]) -> None:
         """Call with a source track's id when its conversion failed or may be tried again."""

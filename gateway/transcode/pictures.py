@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 QUEUE_MS = 2_000
 USUAL_FPS = 30
+LINGER_S = 4.0
 
 # Source track, and what the encoded picture must keep to.
 Wanted = tuple[int, Bounds]
@@ -24,7 +25,7 @@ class PictureTranscoders:
 
     def __init__(self, engine: Engine, limit: int, max_kbps: int) -> None:
         self._max_kbps = max_kbps
-        self.conversions = Conversions(engine, limit, queue_ms=QUEUE_MS, wake_ms=0)
+        self.conversions = Conversions(engine, limit, queue_ms=QUEUE_MS, wake_ms=0, linger_s=LINGER_S)
 
     def on_change(self, changed: Callable[[int], None]) -> None:
         """Call with a source track's id when its conversion failed, may be tried again or has something to say."""

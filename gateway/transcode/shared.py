@@ -33,8 +33,11 @@ Key = Hashable
 
 @dataclass(slots=True)
 class _Shared:
+    """A conversion with who uses it, and, when nobody does any more, when it ends."""
+
     job: Job
     users: set[str] = field(default_factory=set)
+    ending: asyncio.TimerHandle | None = None
 
 
 class Conversions:
@@ -46,10 +49,12 @@ class Conversions:
         refused: how often the limit kept somebody from a conversion. failed: how many ended by themselves.
     """
 
-    def __init__(self, engine: Engine, limit: int, *, queue_ms: int, wake_ms: int) -> None:
+    def __init__(self, engine: Engine, limit: int, *, queue_ms: int, wake_ms: int, linger_s: float) -> None:
+        """``linger_s``: how long one goes on without users, because who is sent something else now is sent the old
+        until a key frame of the new has come."""
         self.limit, self.refused, self.failed = limit, 0, 0
         self.changed: Callable[[int], None] = lambda _source: None
-        self._engine, self._queue_ms, self._wake_ms = engine, queue_ms, wake_ms
+        self._engine, self._queue_ms, self._wake_ms, self._linger_s = engine, queue_ms, wake_ms, linger_s
         self._running: dict[Key, _Shared] = {}
         # key -> (why it failed, until when it isn't tried again)
         self._failures: dict[Key, tuple[str, float]] = {}
@@ -80,9 +85,12 @@ class Conversions:
             why, until = self._failures.get(key, ("", 0.0))
             if time.monotonic() < until:
                 raise LocalError(why)
-            if len(self._running) >= self.limit:
+            if len(self._running) >= self.limit and not self._end_lingering():
                 raise LocalError(self._turned_away(user, key, full()))
             shared = self._running[key] = self._start(key, source, codec, make())
+        if shared.ending is not None:
+            shared.ending.cancel()
+            shared.ending = None
         shared.users.add(user)
         return shared.job
 
@@ -92,7 +100,7 @@ class Conversions:
             if user in shared.users and key not in keep:
                 shared.users.discard(user)
                 if not shared.users:
-                    self._stop(key)
+                    shared.ending = asyncio.get_running_loop().call_later(self._linger_s, self._stop, key)
 
     def of_track(self, track: int) -> Job | None:
         """The conversion that makes this track."""
@@ -110,6 +118,13 @@ class Conversions:
         deadline = time.monotonic() + JOIN_WITHIN_S
         for job in jobs:
             job.join(max(0.0, deadline - time.monotonic()))
+
+    def _end_lingering(self) -> bool:
+        """Make room by ending one that nobody uses. False: there is none."""
+        key = next((key for key, shared in self._running.items() if shared.ending is not None), None)
+        if key is not None:
+            self._stop(key)
+        return key is not None
 
     def _turned_away(self, user: str, key: Key, why: str) -> str:
         """Count and say it once a user and wish; it is asked again in every round of decisions."""
@@ -146,6 +161,8 @@ class Conversions:
 
     def _stop(self, key: Key) -> None:
         shared = self._running.pop(key)
+        if shared.ending is not None:
+            shared.ending.cancel()
         self._away.clear()
         shared.job.stop()
         facts = shared.job.facts()

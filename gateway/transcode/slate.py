@@ -30,6 +30,8 @@ KEYFRAME_EVERY = 2 * FPS
 STEP_S = 0.1
 AAC_SAMPLES = 1024
 KBPS = 1000
+# It goes on for so long without users, because who is shown something else now is shown it until a key frame came.
+LINGER_S = 4.0
 # yuv420p, limited range.
 GROUND, FIGURE, GREY = 32, 70, 128
 # Nothing was sent for so long: what was missed isn't sent afterwards.
@@ -75,7 +77,7 @@ def encoded_silence() -> bytes:
 
 
 class Slate:
-    """The stream, made when somebody needs it first and ended with its last user."""
+    """The stream, made when somebody needs it first and ended soon after its last user."""
 
     STREAM = "slate/main"
 
@@ -85,6 +87,7 @@ class Slate:
         self._publisher: Publisher | None = None
         self._video = self._audio = 0
         self._task: asyncio.Task[None] | None = None
+        self._ending: asyncio.TimerHandle | None = None
         self._pictures: list[tuple[bytes, bool]] = []
         self._silence = b""
 
@@ -101,11 +104,14 @@ class Slate:
     def release(self, user: str) -> None:
         """Idempotent."""
         self._users.discard(user)
-        if not self._users:
-            self.close()
+        if not self._users and self._task is not None and self._ending is None:
+            self._ending = asyncio.get_running_loop().call_later(LINGER_S, self.close)
 
     def close(self) -> None:
         """Idempotent."""
+        if self._ending is not None:
+            self._ending.cancel()
+            self._ending = None
         if self._task is not None:
             self._task.cancel()
             self._task = None
@@ -115,16 +121,19 @@ class Slate:
 
     def _use(self, user: str) -> None:
         self._users.add(user)
+        if self._ending is not None:
+            self._ending.cancel()
+            self._ending = None
         if self._publisher is not None:
             return
-        if not self._pictures:
-            self._pictures, self._silence = encoded_picture(), encoded_silence()
         self._publisher = self._engine.publish(self.STREAM)
         self._video = self._publisher.add_track("video", H264.name, clock_hz=H264.clock_hz)
         self._audio = self._publisher.add_track("audio", AAC.name, clock_hz=AAC.clock_hz, channels=AAC.channels)
         self._task = asyncio.get_running_loop().create_task(self._repeat(self._publisher))
 
     async def _repeat(self, publisher: Publisher) -> None:
+        if not self._pictures:
+            self._silence, self._pictures = await asyncio.to_thread(lambda: (encoded_silence(), encoded_picture()))
         began_ns = self._now_ns()
         pictures = frames = 0
         while True:

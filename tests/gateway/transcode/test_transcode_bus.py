@@ -78,12 +78,14 @@ async def test_sound_conversions_are_shared_bounded_and_end_with_their_last_user
     transcoders.release("one")
     assert transcoders.use("other", tracks[0], AAC, OPUS) == made
     transcoders.release("other")
-    assert not [stream for stream in bus.engine.streams() if stream["name"].startswith("transcoded/")]
+    assert transcoders.facts()[0]["users"] == [], "it goes on for a moment, until something else has come"
     again = transcoders.use("other", tracks[1], AAC, OPUS)
+    assert [facts["source"] for facts in transcoders.facts()] == [tracks[1]], "but makes room for another"
     second.close()
     await until(lambda: transcoders.facts() == [])
     assert changed == [tracks[1]]
     assert again != made
+    assert not [stream for stream in bus.engine.streams() if stream["name"].startswith("transcoded/")]
     with pytest.raises(LocalError, match="what was to be converted has gone"):
         transcoders.use("other", tracks[1], AAC, OPUS)
     transcoders.close()
