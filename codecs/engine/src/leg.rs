@@ -434,6 +434,11 @@ impl Leg {
         self.receivers.iter().find(|receiver| receiver.config().id == id).map(|receiver| receiver.stats(now))
     }
 
+    /// What the peer said it lost of this sender's packets lately (RFC 3550 6.4.1, fraction lost).
+    pub fn remote_loss_percent(&self, id: SenderId) -> f32 {
+        self.senders.iter().find(|sender| sender.config().id == id).map_or(0.0, |sender| sender.remote_loss_percent())
+    }
+
     pub fn sender_stats(&self, id: SenderId, now: Ns) -> Option<SenderStats> {
         self.senders.iter().find(|sender| sender.config().id == id).map(|sender| sender.stats(now))
     }

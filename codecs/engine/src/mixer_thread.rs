@@ -18,6 +18,8 @@ pub const QUEUE_LIMIT: Ns = 500_000_000;
 pub const QUEUE_BYTES: usize = 1 << 20;
 /// Loudness is told every fifth tick.
 const LEVELS_EVERY: u64 = 5;
+/// What the listeners lose is asked for every second.
+const LOSS_EVERY: u64 = 50;
 /// Held up longer than this, the ticks in between are left out.
 const MAX_BEHIND: Ns = 200_000_000;
 const UNITS_A_TICK: usize = 4096;
@@ -159,6 +161,9 @@ fn tick(cell: &Cell, due: Ns, shared: &Shared, scratch: &mut Scratch) {
     });
     let mut inner = cell.inner.lock();
     let Inner { mixer, ticks, fed, .. } = &mut *inner;
+    if *ticks % LOSS_EVERY == 0 {
+        shared.with_core(|core, _| mixer.hear_of_loss(|track| core.loss_of_listeners(track)));
+    }
     let done = catch_unwind(AssertUnwindSafe(|| {
         for unit in inbound.iter() {
             mixer.push(unit, unit.arrival);

@@ -489,6 +489,10 @@ impl Sender {
         self.history.forget(now);
     }
 
+    pub fn remote_loss_percent(&self) -> f32 {
+        self.stats.remote_loss_percent
+    }
+
     pub fn stats(&self, now: Ns) -> SenderStats {
         let (fps, bitrate_bps) = { self.rate }.read(now);
         let age = self.queue.front().map_or(0, |queued| now.saturating_sub(queued.at));

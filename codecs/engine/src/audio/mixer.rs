@@ -198,10 +198,13 @@ impl Mixer {
         Ok(())
     }
 
-    /// Expected loss on the way to this output's listener, for Opus' in-band FEC: 0..=100. 10 until told.
-    pub fn set_loss(&mut self, id: OutputId, percent: u8) -> Result<(), MixError> {
-        self.output(id)?.seat.loss = percent.min(100);
-        Ok(())
+    /// Loss on the ways to the outputs' listeners, as they reported it, for Opus' in-band FEC. Never expects less than
+    /// what it began with: a network that lost nothing for a while may lose the next burst.
+    pub fn hear_of_loss(&mut self, percent: impl Fn(TrackId) -> f32) {
+        for output in &mut self.outputs {
+            let reported = percent(output.spec.track).clamp(0.0, 100.0).ceil() as u8;
+            output.seat.loss = reported.max(opus::DEFAULT_LOSS);
+        }
     }
 
     fn output(&mut self, id: OutputId) -> Result<&mut Output, MixError> {

@@ -4,7 +4,7 @@ use super::Core;
 use crate::leg::LegStats;
 use crate::receiver::ReceiverStats;
 use crate::sender::SenderStats;
-use crate::unit::{LegId, Ns, ReceiverId, SenderId};
+use crate::unit::{LegId, Ns, ReceiverId, SenderId, TrackId};
 
 pub struct LegFigures {
     pub leg: LegStats,
@@ -28,6 +28,16 @@ impl Core {
             subscribers: selecting + self.bus.reader_count(),
             rejected: self.rejected_before + self.legs.values().map(|slot| slot.leg.rejected()).sum::<u64>(),
         }
+    }
+
+    /// The worst loss that a listener of this track reported lately, in percent.
+    pub fn loss_of_listeners(&self, track: TrackId) -> f32 {
+        let Ok(track) = self.bus.track(track) else { return 0.0 };
+        track
+            .senders
+            .iter()
+            .filter_map(|(leg, sender)| Some(self.legs.get(leg)?.leg.remote_loss_percent(*sender)))
+            .fold(0.0, f32::max)
     }
 
     pub fn leg_figures(&self, id: LegId, now: Ns) -> Option<LegFigures> {

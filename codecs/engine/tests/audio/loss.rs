@@ -2,7 +2,7 @@
 
 use crate::rig::*;
 use _engine::audio::InputReport;
-use _engine::unit::Codec;
+use _engine::unit::{Codec, TrackId};
 
 /// A tone of 440 Hz at 0.25 through a link into G.722.
 fn tone_over(codec: Codec, link: Link) -> Rig {
@@ -138,4 +138,22 @@ fn a_stalled_network_is_outlived() {
         let rough = roughness(rig.listeners[0].between(1.0, end), 16_000.0, 440.0, 0.25);
         assert!(rough < 1.5, "{codec:?}: {rough:.2}");
     }
+}
+
+#[test]
+fn what_listeners_lose_goes_into_what_they_are_sent() {
+    let heard = |reported: Option<f32>| {
+        let sender = Sender::new(1, Codec::G722, voice(0.25));
+        let mut rig = Rig::new().sender(sender, Link::default()).listener(1, Codec::Opus, &[]);
+        for _ in 0..5 {
+            rig.run(1.0);
+            if let Some(percent) = reported {
+                rig.mixer.hear_of_loss(|track| if track == TrackId(1_001) { percent } else { 0.0 });
+            }
+        }
+        rig.listeners.remove(0).heard
+    };
+    let untold = heard(None);
+    assert!(untold == heard(Some(0.0)), "no loss lately is no promise");
+    assert!(untold != heard(Some(35.0)), "more of the bit rate goes into repair");
 }

@@ -189,7 +189,6 @@ fn the_callers_mistakes_are_named() {
     assert_eq!(mixer.add_output(spec(1, Codec::H264)), Err(MixError::Codec(Codec::H264)));
     mixer.add_output(spec(1, Codec::Opus)).unwrap();
     assert_eq!(mixer.add_output(spec(1, Codec::Opus)), Err(MixError::OutputExists(OutputId(1))));
-    assert_eq!(mixer.set_loss(OutputId(2), 5), Err(MixError::UnknownOutput(OutputId(2))));
     assert_eq!(mixer.set_exclude(OutputId(2), &[]), Err(MixError::UnknownOutput(OutputId(2))));
     assert!(mixer.remove_output(OutputId(1)) && !mixer.remove_output(OutputId(1)));
     let mut units = Vec::new();
