@@ -45,7 +45,7 @@ may = [{may}]
 
 def key_of(encoder: str) -> str:
     """The stream key of an encoder of ``Gateway.encoder``."""
-    return f"{encoder}-s3cret="
+    return f"{encoder}-s3cret+="
 
 
 @dataclass
@@ -79,7 +79,7 @@ class Gateway:
         self.encoders.append({"name": name, "room": room, "more": more})
 
     def token(self, name: str, *may: str, more: str = "") -> None:
-        """A token whose secret is ``secret-NAME``."""
+        """A token whose secret is ``secret-token-NAME``."""
         self.tokens.append({"name": name, "may": ", ".join(f'"{right}"' for right in may), "more": more})
 
     def publish_url(self, name: str, key: str | None = None, *, secure: bool = False) -> str:
@@ -87,7 +87,7 @@ class Gateway:
 
     def play_url(self, stream: str, *, token: str = "", app: str = "live", secure: bool = False) -> str:
         """Of a device by its name, a stream by its own, or with ``app="rooms"`` a room."""
-        return f"{self._rtmp_url(secure)}/{app}/{stream}" + (f"?token=secret-{token}" if token else "")
+        return f"{self._rtmp_url(secure)}/{app}/{stream}" + (f"?token=secret-token-{token}" if token else "")
 
     def _rtmp_url(self, secure: bool) -> str:
         return f"rtmps://127.0.0.1:{self.rtmps}" if secure else f"rtmp://127.0.0.1:{self.rtmp}"
@@ -128,7 +128,7 @@ class Gateway:
         for encoder in self.encoders:
             (self.folder / f"key-{encoder['name']}").write_text(key_of(encoder["name"]))
         for token in self.tokens:
-            (self.folder / f"token-{token['name']}").write_text(f"secret-{token['name']}")
+            (self.folder / f"token-{token['name']}").write_text(f"secret-token-{token['name']}")
 
     def _rtmp_section(self) -> str:
         if not self.encoders:
