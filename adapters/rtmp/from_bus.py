@@ -82,11 +82,13 @@ class FromBus:
                 made.append(Message(Kind.AUDIO, at_ms, body, track=number, ticks=dts))
                 continue
             if keyframe:
-                # The sets stay in the picture as well: ffmpeg's parser heeds the first sequence header only.
-                header = self._header(track.codec.name, payload)
-                if header is not None and header != self._headers.get(Kind.VIDEO):
-                    self._headers[Kind.VIDEO] = header
-                    made.append(Message(Kind.VIDEO, at_ms, header, is_header=True))
+                header, at = self._header(track.codec.name, payload)
+                if header is not None:
+                    if header != self._headers.get(Kind.VIDEO):
+                        self._headers[Kind.VIDEO] = header
+                        made.append(Message(Kind.VIDEO, at_ms, header, is_header=True))
+                    if not self._timeline.changes_sets(header):
+                        payload = payload[at:]
             body = flv.serialise_video(
                 track.codec.name,
                 "coded_frames",
@@ -104,12 +106,12 @@ class FromBus:
         before = (pts - dts) * 1_000_000_000 // track.clock_hz if track is not None else 0
         return (capture_ns or arrival_ns) - before
 
-    def _header(self, name: str, payload: bytes) -> bytes | None:
-        """The sequence header that the parameter sets at the beginning of a key frame make."""
+    def _header(self, name: str, payload: bytes) -> tuple[bytes | None, int]:
+        """The sequence header that the parameter sets at the beginning of a key frame make, and where they end."""
         sets: list[bytes] = []
         at = 0
         if name not in ("H264", "H265"):
-            return None
+            return None, 0
         while at + 4 < len(payload):
             length = int.from_bytes(payload[at : at + 4], "big")
             kind = payload[at + 4]
@@ -117,10 +119,10 @@ class FromBus:
                 break
             sets.append(payload[at + 4 : at + 4 + length])
             at += 4 + length
-        if not sets:
-            return None
+        if not sets or at >= len(payload):
+            return None, 0
         if sets == self._sets:
-            return self._headers.get(Kind.VIDEO)
+            return self._headers.get(Kind.VIDEO), at
         self._sets = sets
         try:
             if name == "H264":
@@ -131,8 +133,8 @@ class FromBus:
                 record = h265.from_parameter_sets(sets).serialise()
         except (ParseError, ValueError):
             # A set is missing, or one is broken: decoders may still find their way with what is in-band.
-            return None
-        return flv.serialise_video(name, "sequence_header", record, keyframe=True)
+            return None, 0
+        return flv.serialise_video(name, "sequence_header", record, keyframe=True), at
 
     def _metadata(self) -> dict[str, amf0.Value]:
         members: dict[str, amf0.Value] = {"encoder": ENCODER}

@@ -17,10 +17,23 @@ class Timeline:
     Peers on one timeline can change from one feed to another without a break.
     """
 
-    __slots__ = ("epoch_ns",)
+    __slots__ = ("_has_changed", "_header", "epoch_ns")
 
     def __init__(self) -> None:
         self.epoch_ns: int | None = None
+        self._header: bytes | None = None
+        self._has_changed = False
+
+    def changes_sets(self, header: bytes) -> bool:
+        """Whether its peers have been sent another sequence header than this, ever.
+
+        Then parameter sets stay in the pictures as well, because ffmpeg's parser heeds the first header only.
+        """
+        if self._header is None:
+            self._header = header
+        elif header != self._header:
+            self._has_changed = True
+        return self._has_changed
 
     def ms(self, host_ns: int) -> int:
         """Never negative: what is older than the beginning is at the beginning."""
