@@ -27,8 +27,8 @@ LISTENING_BPS = 32_000
 CARRYING_BPS = 96_000
 # Conversions of AAC at a time: each takes 10 to 25 ms of CPU a second.
 CONVERSIONS_LIMIT = 24
-# A source of sound that is late is kept for this long; there is nothing to catch up with.
-QUEUE_MS = 1_000
+# Encoders begin with some seconds at once.
+QUEUE_MS = 5_000
 WAKE_MS = 10
 LINGER_S = 1.0
 

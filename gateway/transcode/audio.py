@@ -18,6 +18,7 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.packet import Packet
 
+from orbridge.codecs.aac import AAC_LC, AudioSpecificConfig
 from orbridge.codecs.errors import LocalError
 from orbridge.codecs.media import AccessUnit, Codec
 from orbridge.gateway.transcode.made import Made, TranscodeFailed
@@ -33,25 +34,14 @@ OPUS_LOOKAHEAD = 312
 BEGIN = RATE_HZ
 # So many units in a row that no sound comes of are of another kind than their track says.
 FRUITLESS_LIMIT = 100
-# 6-bit sampling frequency index of an AudioSpecificConfig (ISO/IEC 14496-3 1.6.3.4).
-AAC_RATES = (96000, 88200, 64000, 48000, 44100, 32000, 24000, 22050, 16000, 12000, 11025, 8000, 7350)
-AAC_LC = 2
+
+# Those that have a channel configuration (ISO/IEC 14496-3 table 1.19).
+AAC_CHANNELS = frozenset({1, 2, 3, 4, 5, 6, 8})
 
 _DECODERS = {"AAC": "aac", "OPUS": "libopus", "G722": "g722", "PCMA": "pcm_alaw", "PCMU": "pcm_mulaw"}
 _FRAME = {"OPUS": 960, "AAC": 1024}
 SOURCES = frozenset(_DECODERS)
 TARGETS = frozenset(_FRAME)
-
-
-def audio_specific_config(codec: Codec) -> bytes:
-    """The config of AAC-LC with the codec's rate and channels (ISO/IEC 14496-3 1.6.2.1). HE-AAC says itself that it is.
-
-    Raises LocalError for a rate or a number of channels that has no index.
-    """
-    if codec.clock_hz not in AAC_RATES or not 1 <= codec.channels <= 8:
-        raise LocalError(f"AAC at {codec.clock_hz} Hz with {codec.channels} channels can't be decoded")
-    channels = 7 if codec.channels == 8 else codec.channels
-    return (AAC_LC << 11 | AAC_RATES.index(codec.clock_hz) << 7 | channels << 3).to_bytes(2, "big")
 
 
 def open_decoder(codec: Codec) -> AudioCodecContext:
@@ -61,7 +51,10 @@ def open_decoder(codec: Codec) -> AudioCodecContext:
     decoder = cast(AudioCodecContext, av.CodecContext.create(_DECODERS[codec.name], "r"))
     decoder.thread_count = 1
     if codec.name == "AAC":
-        decoder.extradata = audio_specific_config(codec)
+        if codec.channels not in AAC_CHANNELS:
+            raise LocalError(f"AAC with {codec.channels} channels can't be decoded")
+        # HE-AAC says in its frames that it is (implicit signalling, ISO/IEC 14496-3 1.6.6).
+        decoder.extradata = AudioSpecificConfig(AAC_LC, codec.clock_hz, codec.channels).serialise()
     elif codec.name == "OPUS":
         decoder.sample_rate, decoder.layout = RATE_HZ, "stereo"
     else:
@@ -127,12 +120,6 @@ class AudioConverter:
         self._expected: int | None = None
         self._was_lost = False
         self._fruitless = 0
-
-    @property
-    def codec(self) -> Codec:
-        """What comes out."""
-        # Opus is always announced as stereo (RFC 7587 7); its frames say what they are.
-        return Codec(self.target.name, RATE_HZ, 2 if self.target.name == "OPUS" else self.channels)
 
     def feed(self, unit: AccessUnit, now_ns: int = 0) -> list[Made]:
         self.counters.units_in += 1

@@ -20,7 +20,7 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 
 from orbridge.codecs.errors import LocalError
-from orbridge.codecs.media import H264, AccessUnit, Codec, VideoLimit
+from orbridge.codecs.media import AccessUnit, Codec, VideoLimit
 from orbridge.gateway.transcode.made import Made, TranscodeFailed
 
 CLOCK_HZ = 90_000
@@ -38,6 +38,7 @@ BEGINNING_NS = 5_000_000_000
 # Bits that a pixel of a moving picture needs at most, at this encoder's settings.
 BITS_PER_PIXEL = 0.12
 QUALITY_CRF = 23
+PRESET, HASTY_PRESET = "veryfast", "ultrafast"
 ASSUMED_FPS = 30
 # So many units in a row that no picture comes of are of another kind than their track says.
 FRUITLESS_LIMIT = 150
@@ -83,8 +84,6 @@ class VideoConverter:
         note: what people should know of how it goes, in words; empty when all is well.
     """
 
-    codec = H264
-
     def __init__(self, source: Codec, bounds: Bounds) -> None:
         if source.name not in _DECODERS:
             raise LocalError(f"{source.name} can't be decoded, only {', '.join(sorted(_DECODERS))}")
@@ -94,6 +93,7 @@ class VideoConverter:
         self.note = ""
         self._decoder = self._open_decoder()
         self._encoder: VideoCodecContext | None = None
+        self._preset = PRESET
         self._wants_keyframe = True
         self._began_ns: int | None = None
         self._encoded_ns = self._hopeless_ns = 0
@@ -139,6 +139,8 @@ class VideoConverter:
         is_late = now_ns - unit.arrival_ns > HOPELESS_NS and now_ns - self._began_ns > BEGINNING_NS
         if is_late and not self.needs_keyframe:
             self.needs_keyframe, self._hopeless_ns = True, now_ns
+            # From now on with less effort, at the cost of the picture's quality.
+            self._preset, self._encoder = HASTY_PRESET, None
             self.note = "the processor can't keep up with converting this picture: parts of it are left out"
         return self.needs_keyframe
 
@@ -201,13 +203,13 @@ class VideoConverter:
     def _ready_encoder(self, width: int, height: int) -> VideoCodecContext:
         encoder = self._encoder
         if encoder is None or (encoder.width, encoder.height) != (width, height):
-            encoder = self._encoder = open_encoder(width, height, self.bounds.max_kbps)
+            encoder = self._encoder = open_encoder(width, height, self.bounds.max_kbps, self._preset)
             self.counters.width, self.counters.height = width, height
             self._wants_keyframe = True
         return encoder
 
 
-def open_encoder(width: int, height: int, max_kbps: int) -> VideoCodecContext:
+def open_encoder(width: int, height: int, max_kbps: int, preset: str = PRESET) -> VideoCodecContext:
     """H.264 constrained baseline at constant quality, within the bit rate over half a second."""
     kbps = max(64, min(max_kbps, round(width * height * ASSUMED_FPS * BITS_PER_PIXEL / 1000)))
     encoder = av.CodecContext.create("libx264", "w")
@@ -216,7 +218,7 @@ def open_encoder(width: int, height: int, max_kbps: int) -> VideoCodecContext:
     encoder.gop_size = ASSUMED_FPS * KEYFRAME_EVERY_S * 4
     encoder.thread_count = THREADS
     encoder.options = {
-        "preset": "veryfast",
+        "preset": preset,
         "tune": "zerolatency",
         "profile": "baseline",
         "crf": str(QUALITY_CRF),

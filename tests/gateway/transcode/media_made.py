@@ -54,7 +54,7 @@ def encode_sound(sound: Sound, codec: Codec, *, ppm: float = 0.0, first_pts: int
     """Units of a source whose sample clock is slow by ``ppm``; timestamps as the encoder gives them."""
     rate, size = sample_rate(codec), FRAMES[codec.name]
     encoder: Any = av.CodecContext.create(ENCODERS[codec.name], "w")
-    layout = "stereo" if sound.shape[0] == 2 else "mono"
+    layout = {1: "mono", 2: "stereo", 6: "5.1"}[sound.shape[0]]
     form = {"AAC": "fltp", "OPUS": "flt"}.get(codec.name, "s16")
     encoder.sample_rate, encoder.layout, encoder.format = rate, layout, form
     encoder.time_base = Fraction(1, rate)

@@ -11,7 +11,7 @@ from media_made import SOUND_SOURCES, T0_NS, Sound, decode_sound, encode_sound, 
 
 from orbridge.codecs.errors import LocalError
 from orbridge.codecs.media import AAC, G722, OPUS, PCMA, AccessUnit, Codec
-from orbridge.gateway.transcode.audio import AudioConverter, audio_specific_config, measure
+from orbridge.gateway.transcode.audio import AudioConverter, measure
 from orbridge.gateway.transcode.made import Made, TranscodeFailed
 
 
@@ -140,7 +140,7 @@ def test_an_empty_frame_is_no_fault_of_ours() -> None:
     [
         (Codec("L16", 48_000, 2), OPUS, "L16 can't be decoded, only AAC, G722, OPUS, PCMA, PCMU"),
         (AAC, PCMA, "sound can't be encoded as PCMA here, only as AAC, OPUS"),
-        (Codec("AAC", 47_999, 2), OPUS, "AAC at 47999 Hz with 2 channels can't be decoded"),
+        (Codec("AAC", 48_000, 7), OPUS, "AAC with 7 channels can't be decoded"),
     ],
 )
 def test_what_cannot_be_converted_is_said(source: Codec, target: Codec, says: str) -> None:
@@ -148,11 +148,15 @@ def test_what_cannot_be_converted_is_said(source: Codec, target: Codec, says: st
         AudioConverter(source, target)
 
 
-@pytest.mark.parametrize(
-    ("codec", "config"), [(AAC, "1190"), (Codec("AAC", 44_100, 2), "1210"), (Codec("AAC", 8000, 1), "1588")]
-)
-def test_configs_as_encoders_write_them(codec: Codec, config: str) -> None:
-    assert audio_specific_config(codec).hex() == config
+def test_six_channels_become_two() -> None:
+    codec = Codec("AAC", 48_000, 6)
+    center = np.zeros((6, 96_000), np.float32)
+    center[2] = tone(700, 2.0, 48_000, 1)[0]
+    converter = AudioConverter(codec, OPUS)
+    sound = heard(converter, convert(converter, encode_sound(center, codec)))[:, 24_000:72_000]
+    left, right = level_at(sound[0], 700), level_at(sound[1], 700)
+    assert left == pytest.approx(right, abs=0.01)
+    assert 0.05 < left < 0.3
 
 
 def test_what_it_costs_can_be_measured() -> None:
