@@ -39,6 +39,12 @@ def check(seen: Decoded, tone: float, size: tuple[int, int] = (640, 360), second
     assert level > -30
 
 
+async def has_both(gateway: Gateway, device: str) -> bool:
+    (session,) = [session for session in await gateway.sessions() if session["device"] == device]
+    facts = await gateway.api("GET", f"/sessions/{session['id']}")
+    return len(facts["stats"]["rtmp"]["tracks"]) == 2
+
+
 async def play_with_all(url: str, folder: Path) -> list[Path]:
     """Every program plays at the same time."""
     files = [folder / name for name in ("ffmpeg-5.mkv", "ffmpeg-9.mkv", "rtmpdump.flv", "gstreamer.flv")]
@@ -82,6 +88,7 @@ async def test_gstreamer_publishes_and_everybody_plays(gateway: Gateway, tmp_pat
 async def test_hevc_and_opus_by_enhanced_rtmp_both_ways(gateway: Gateway, tmp_path: Path) -> None:
     publisher = FfmpegPublisher(gateway.publish_url("hevc"), tmp_path, codec="hevc", audio="opus", tone=800)
     async with publisher:
+        await until("picture and sound have begun", lambda: has_both(gateway, "hevc"))
         await asyncio.gather(
             play(gateway.play_url("hevc"), tmp_path / "nine.mkv", version=9, seconds=SECONDS),
             play(gateway.play_url("hevc"), tmp_path / "five.mkv", version=5, seconds=SECONDS),
