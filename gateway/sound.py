@@ -133,6 +133,7 @@ class Transcoders:
                 user,
                 key,
                 track,
+                source,
                 # Opus is announced as stereo whatever it carries; AAC that is made here always is.
                 Codec(codec.name, 48_000, 2),
                 lambda: AudioConverter(source, Codec(codec.name, 48_000, 2)),

@@ -65,6 +65,13 @@ class Converter(Protocol):
         ...
 
 
+def stream_of(engine: Engine, track: int) -> str:
+    """Name of the stream that a track belongs to; empty when it has gone."""
+    return next(
+        (str(facts["name"]) for facts in engine.streams() for known in facts["tracks"] if known["id"] == track), ""
+    )
+
+
 class Job:
     """One running conversion.
 
@@ -82,6 +89,7 @@ class Job:
         engine: Engine,
         *,
         source: int,
+        source_codec: Codec,
         stream: str,
         codec: Codec,
         converter: Converter,
@@ -91,7 +99,8 @@ class Job:
     ) -> None:
         """Raises ValueError when the source has gone. ``changed``: the note changed or the job ended; called in the
         job's thread."""
-        self.source, self.stream, self.codec = source, stream, codec
+        self.source, self.source_codec, self.stream, self.codec = source, source_codec, stream, codec
+        self.source_stream = stream_of(engine, source)
         self.began_ns = time.monotonic_ns()
         self.problem = self.note = ""
         self.has_ended = False
@@ -124,12 +133,14 @@ class Job:
         return not self._thread.is_alive()
 
     def facts(self) -> dict[str, Any]:
-        """For status and metrics: source, stream, codec, up_s, backlog_ms, cpu_ms and the converter's counters."""
+        """For status and metrics: of, source, stream, from, to, up_s, backlog_ms, cpu_ms, the converter's counters."""
         up_s = round((time.monotonic_ns() - self.began_ns) / 1e9, 1)
         counters = asdict(self._converter.counters)
         return {
+            "of": self.source_stream,
             "source": self.source,
             "stream": self.stream,
+            "from": self.source_codec.name,
             "to": self.codec.name,
             "up_s": up_s,
             "backlog_ms": self.backlog_ms,

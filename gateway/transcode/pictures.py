@@ -62,6 +62,7 @@ class PictureTranscoders:
             user,
             wanted,
             track,
+            source,
             H264,
             lambda: VideoConverter(source, bounds),
             full=lambda: self._full(sender),

@@ -70,6 +70,7 @@ class Conversions:
         user: str,
         key: Key,
         source: int,
+        source_codec: Codec,
         codec: Codec,
         make: Callable[[], Converter],
         *,
@@ -87,7 +88,7 @@ class Conversions:
                 raise LocalError(why)
             if len(self._running) >= self.limit and not self._end_lingering():
                 raise LocalError(self._turned_away(user, key, full()))
-            shared = self._running[key] = self._start(key, source, codec, make())
+            shared = self._running[key] = self._start(key, source, source_codec, codec, make())
         if shared.ending is not None:
             shared.ending.cancel()
             shared.ending = None
@@ -134,7 +135,7 @@ class Conversions:
             log.warning(events.TRANSCODE_REFUSED, user=user, problem=why)
         return why
 
-    def _start(self, key: Key, source: int, codec: Codec, converter: Converter) -> _Shared:
+    def _start(self, key: Key, source: int, source_codec: Codec, codec: Codec, converter: Converter) -> _Shared:
         loop = asyncio.get_running_loop()
 
         def tell(job: Job) -> None:
@@ -147,6 +148,7 @@ class Conversions:
             job = Job(
                 self._engine,
                 source=source,
+                source_codec=source_codec,
                 stream=name,
                 codec=codec,
                 converter=converter,
@@ -156,7 +158,7 @@ class Conversions:
             )
         except ValueError as exc:
             raise LocalError(f"what was to be converted has gone ({exc})") from exc
-        log.info(events.TRANSCODE_STARTED, stream=name, codec=codec.name)
+        log.info(events.TRANSCODE_STARTED, stream=name, source=job.source_stream, codec=source_codec.name)
         return _Shared(job)
 
     def _stop(self, key: Key) -> None:

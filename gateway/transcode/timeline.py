@@ -127,11 +127,8 @@ class Timeline:
         self._taken = 0
         self._fade_in = True
         self._skip = 0
-        self._is_filled = False
-
-    @property
-    def has_begun(self) -> bool:
-        return self._origin_ns is not None
+        # Silence that was put in because nothing came, since something last did.
+        self._filled = 0
 
     @property
     def end(self) -> int:
@@ -159,10 +156,10 @@ class Timeline:
         """
         if self._origin_ns is None:
             self._origin_ns = moment_ns
-        if self._is_filled:
+        if self._filled:
             # What was filled may have been a pause of the source or a stall of the network: the moment tells.
-            self._is_filled = False
             self._cut(round(self._error(moment_ns) - self._offset))
+            self._filled = 0
         elif gap and (lost or abs(gap) > STEP_MS * RATE_HZ // 1000):
             self._cut(gap)
         self._measure(moment_ns, JUMP_MS if is_capture else ARRIVAL_JUMP_MS, samples.shape[1])
@@ -180,8 +177,8 @@ class Timeline:
             return
         missing = round((until_ns - self._origin_ns) * RATE_HZ / NS_PER_S - self._offset) - self.end
         if missing >= FADE:
-            self._is_filled, self._skip = True, 0
-            self._cut(missing)
+            self._skip = 0
+            self._filled += self._cut(missing)
 
     def take(self, count: int) -> tuple[int, Samples] | None:
         """The next ``count`` samples with the number of the first; None while there aren't as many to give."""
@@ -213,15 +210,15 @@ class Timeline:
     def _correction(self) -> float:
         return max(-RATIO_LIMIT, min(RATIO_LIMIT, self._offset / (LEAD_S * RATE_HZ)))
 
-    def _cut(self, gap: int) -> None:
-        """Leave ``gap`` samples of silence, or leave out as many of what follows."""
+    def _cut(self, gap: int) -> int:
+        """Leave ``gap`` samples of silence, or leave out as many of what follows. Returns how many it became."""
         if gap == 0:
-            return
+            return 0
         gap, self._skip = gap - self._skip, 0
         limit = GAP_LIMIT_MS * RATE_HZ // 1000
         if gap < 0:
             # A source that went back further than that has begun anew: what it sends is played.
-            self._skip = -gap if -gap <= limit else 0
+            self._skip = -gap if -gap <= max(limit, self._filled) else 0
         self._fade_out()
         self._stretch.restart()
         if gap > 0:
@@ -229,6 +226,7 @@ class Timeline:
             self.silence += gap
             self._append(np.zeros((self.channels, gap), np.float32))
         self._fade_in = True
+        return gap
 
     def _append(self, samples: Samples) -> None:
         self._parts.append(samples)

@@ -128,18 +128,21 @@ def test_a_step_of_the_capture_times_moves_the_line_and_loses_nothing() -> None:
     assert line.timeline.host_ns(0) == pytest.approx(T0_NS - 3 * NS, abs=1_000_000)
 
 
-def test_a_stall_is_filled_and_what_comes_late_is_left_out() -> None:
+@pytest.mark.parametrize("seconds", [1, 10])
+def test_a_stall_is_filled_and_what_comes_late_is_left_out(seconds: int) -> None:
     line = Line()
     for number in range(50):
         line.lay(sine(number * BLOCK, BLOCK), T0_NS + number * BLOCK * NS // RATE_HZ)
-    line.timeline.fill(T0_NS + 2 * NS)
-    line.take()
-    assert line.timeline.silence == pytest.approx(48_000, abs=50)
-    # The network was slow, not the source: a second comes at once.
-    for number in range(50, 150):
+    for step in range(1, seconds * 10 + 1):
+        line.timeline.fill(T0_NS + NS + step * NS // 10)
+        line.take()
+    assert line.timeline.silence == pytest.approx(seconds * RATE_HZ, abs=50)
+    # The network was slow, not the source: all of it comes at once, and a second more.
+    for number in range(50, 50 + (seconds + 1) * 50):
         line.lay(sine(number * BLOCK, BLOCK), T0_NS + number * BLOCK * NS // RATE_HZ)
-    assert line.timeline.trimmed == pytest.approx(48_000, abs=50)
-    assert line.timeline.end == pytest.approx(150 * BLOCK, abs=50)
+    assert line.timeline.trimmed == pytest.approx(seconds * RATE_HZ, abs=50)
+    assert line.timeline.end == pytest.approx((seconds + 2) * RATE_HZ, abs=50)
+    assert line.timeline.host_ns(0) == pytest.approx(T0_NS, abs=1_000_000)
 
 
 def test_a_source_that_paused_goes_on_without_loss() -> None:
