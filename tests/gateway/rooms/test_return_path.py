@@ -2,8 +2,9 @@
 
 import pytest
 
-from orbridge.codecs.media import G722, H264, OPUS, PCMA, VP8, Codec, Role, VideoLimit
+from orbridge.codecs.media import AAC, G722, H264, H265, OPUS, PCMA, VP8, Codec, Role, VideoLimit
 from orbridge.gateway.rooms.return_path import (
+    Convert,
     Mix,
     PassThrough,
     Picture,
@@ -14,6 +15,7 @@ from orbridge.gateway.rooms.return_path import (
     choose_sound,
     obstacle,
     strictest,
+    voices_to_convert,
 )
 
 OR3 = Picture(1, "sip-1", "or-3", Role.MAIN, H264, 1280, 720, 30.0, order=1, device=True)
@@ -76,6 +78,45 @@ def test_another_video_codec_is_an_obstacle() -> None:
     assert obstacle(LI, VP8, None) == "dr-li sends H264, this side takes VP8"
 
 
+TOWER = Picture(11, "rtmp-1", "tower", Role.MAIN, H265, 1920, 1080, 30.0, order=1, device=True)
+SCOPE = Picture(12, "rtmp-2", "scope", Role.MAIN, H264, 1280, 720, 30.0, order=2, device=True, reordered=True)
+H265_WHY = "tower sends H265, this side takes H264"
+B_WHY = "scope sends B-pictures, which this side doesn't put in order"
+
+
+@pytest.mark.parametrize(
+    ("case", "kwargs", "expected"),
+    [
+        ("another codec is converted", {"pictures": [TOWER], "refused": {}}, Shown(11, "rtmp-1", "", H265_WHY)),
+        ("B-pictures are converted", {"pictures": [SCOPE], "refused": {}}, Shown(12, "rtmp-2", "", B_WHY)),
+        ("but not for who reorders", {"pictures": [SCOPE], "refused": {}, "reorders": True}, Shown(12, "rtmp-2")),
+        ("who passes comes first among equals", {"pictures": [TOWER, SCOPE, LI], "refused": {}}, Shown(2, "webrtc-2")),
+        ("the speaker is worth a conversion", {"pictures": [TOWER, LI], "refused": {}, "speaker": "rtmp-1"},
+         Shown(11, "rtmp-1", "", H265_WHY)),
+        ("so is a pin", {"pictures": [TOWER, LI], "refused": {}, "pinned": "tower", "speaker": "webrtc-2"},
+         Shown(11, "rtmp-1", "", H265_WHY)),
+        ("and what is shown stays", {"pictures": [TOWER, LI], "refused": {}, "current": 11},
+         Shown(11, "rtmp-1", "", H265_WHY)),
+        ("refused: the next, and why", {"pictures": [TOWER, LI], "refused": {11: "it is full"}, "speaker": "rtmp-1"},
+         Shown(2, "webrtc-2", f"{H265_WHY}, and it is full")),
+        ("refused: nothing, and why", {"pictures": [TOWER], "refused": {11: "it is full"}},
+         Shown(None, None, f"{H265_WHY}, and it is full")),
+        ("refused B-pictures are better than nothing", {"pictures": [SCOPE], "refused": {12: "it is full"}},
+         Shown(12, "rtmp-2", f"{B_WHY}, and it is full")),
+        ("nothing is converted for who takes what nobody encodes", {"pictures": [TOWER], "refused": None},
+         Shown(None, None, H265_WHY)),
+    ],
+)  # fmt: skip
+def test_what_is_converted(case: str, kwargs: dict, expected: Shown) -> None:
+    assert choose_picture("webrtc-9", H264, None, **{"reorders": False, **kwargs}) == expected, case
+
+
+def test_what_is_converted_is_made_to_fit() -> None:
+    assert choose_picture("sip-9", H264, CIF, [TOWER], reorders=False, refused={}).track == 11
+    refused = choose_picture("sip-9", H264, CIF, [SCOPE], reorders=False, refused={12: "it is full"})
+    assert refused == Shown(None, None, f"{B_WHY}, and it is full"), "as it is it would be too large"
+
+
 @pytest.mark.parametrize(
     ("case", "voices", "codec", "expected"),
     [
@@ -85,10 +126,36 @@ def test_another_video_codec_is_an_obstacle() -> None:
         ("two others", [Voice(1, "sip-1", G722), Voice(2, "b", G722), Voice(3, "c", G722)], G722, Mix(frozenset({1}))),
         ("who sends nothing hears the only one", [Voice(2, "b", OPUS)], OPUS, PassThrough(2)),
         ("Opus is Opus", [Voice(2, "b", Codec("OPUS", 48000, 1))], OPUS, PassThrough(2)),
+        ("AAC as it is", [Voice(2, "b", AAC)], AAC, PassThrough(2)),
+        ("AAC at another rate", [Voice(2, "b", Codec("AAC", 44100, 2))], AAC, Convert(2)),
+        ("AAC with one channel", [Voice(2, "b", Codec("AAC", 48000, 1))], AAC, Convert(2)),
+        ("one voice becomes AAC without a mixer", [Voice(2, "b", G722)], AAC, Convert(2)),
+        ("two voices for AAC", [Voice(2, "b", AAC), Voice(3, "c", OPUS)], AAC, Mix(frozenset())),
     ],
 )
 def test_sound(case: str, voices: list[Voice], codec: Codec, expected: object) -> None:
     assert choose_sound("sip-1", codec, voices) == expected, case
+
+
+@pytest.mark.parametrize(
+    ("case", "listeners", "listen", "expected"),
+    [
+        ("nobody listens", [], False, set()),
+        ("a browser", [("b", OPUS)], False, {1, 2}),
+        ("not for the one who sends it", [("a", OPUS)], False, {2}),
+        ("an output hears two of them as a mix", [("out", AAC)], False, {1, 2}),
+        ("who must be told apart by loudness", [], True, {1, 2}),
+    ],
+)
+def test_which_aac_must_become_opus(
+    case: str, listeners: list[tuple[str, Codec]], listen: bool, expected: set[int]
+) -> None:
+    voices = [Voice(1, "a", AAC), Voice(2, "c", Codec("AAC", 44100, 2)), Voice(3, "b", OPUS)]
+    assert voices_to_convert(listeners, voices, listen=listen) == expected, case
+
+
+def test_an_output_that_gets_aac_as_it_is_needs_no_opus() -> None:
+    assert voices_to_convert([("out", AAC)], [Voice(1, "a", AAC)], listen=False) == frozenset()
 
 
 def test_strictest() -> None:
