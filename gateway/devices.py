@@ -68,7 +68,7 @@ class DeviceHistory:
         if past is None:
             if registered:
                 return DeviceStatus(device, "registered", reason="registered, not in a call")
-            return DeviceStatus(device, "unknown", reason="it hasn't called yet")
+            return DeviceStatus(device, "unknown", reason="nothing has come from it yet")
         standing: Standing = "registered" if registered else "failed" if past.failed else "unknown"
         return DeviceStatus(device, standing, None, past.since_at, past.reason)
 

@@ -35,7 +35,12 @@ def status(facts: dict[str, Any]) -> RenderableType:
     )
     entries = [entry for found in daemon.get("adapters", {}).values() for entry in found.get("registrations", ())]
     return Group(
-        head, *registrations(entries), devices(facts["devices"]), rooms(facts["rooms"]), sessions(facts["sessions"])
+        head,
+        *registrations(entries),
+        devices(facts["devices"]),
+        rooms(facts["rooms"]),
+        sessions(facts["sessions"]),
+        *conversions(daemon.get("conversions", {})),
     )
 
 
@@ -82,16 +87,38 @@ def rooms(found: list[dict[str, Any]]) -> RenderableType:
     return made if found else Text("No room is open.", "dim")
 
 
+def conversions(found: dict[str, Any]) -> list[RenderableType]:
+    """What is decoded and encoded, for whom; nothing when nothing is and nothing was refused."""
+    made = table("Conversions", "of", "from", "to", "for", "since", "behind")
+    refused = []
+    for kind, facts in found.items():
+        for one in facts["running"]:
+            behind = Text(f"{one['backlog_ms']} ms", GOOD if one["backlog_ms"] < 300 else POOR)
+            who = ", ".join(one["users"]) or Text("nobody any more", "dim")
+            made.add_row(one["of"], one["from"], one["to"], who, duration(one["up_s"]), behind)
+        if facts["refused"]:
+            text = f"{facts['refused']} wishes for {kind} were over the limit of {facts['limit']}"
+            refused.append(Text(text, POOR))
+    return [*([made] if made.row_count else []), *refused]
+
+
 def sessions(found: list[dict[str, Any]]) -> RenderableType:
     made = table("Sessions", "session", "who", "room", "state", "for", "remark")
     for session in found:
-        notes = "; ".join(note["text"] for note in session.get("notes", ()))
+        # a device's notes are with the device, above
+        notes = "" if session.get("device") else "; ".join(note["text"] for note in session.get("notes", ()))
         made.add_row(
             session["id"],
-            f"watches {session['plays']}" if session.get("plays") else session["name"],
+            who(session),
             session["room"],
             Text(session["state"], GOOD if session["state"] == "active" else POOR),
             duration(session.get("up_s", 0.0)),
             Text(notes, POOR),
         )
     return made if found else Text("Nobody is connected.", "dim")
+
+
+def who(session: dict[str, Any]) -> str:
+    if not session.get("plays"):
+        return str(session["name"])
+    return f"watches {session['plays']}" if session["inbound"] else f"{session['name']}: carries {session['plays']}"

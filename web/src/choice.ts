@@ -47,6 +47,9 @@ export interface BigHow {
   current: string | null;
 }
 
+/** A device that is being connected, or whose stream is fetched in vain, has its place in the room already. */
+const isThere = (tile: Tile): boolean => tile.stream !== null && tile.participant.state !== "connecting";
+
 /** The chosen one; else what is shared; else who speaks; else the one before; else the theatre. */
 export function bigOf(tiles: readonly Tile[], how: BigHow): Tile | null {
   const first = (is: (tile: Tile) => boolean): Tile | undefined => tiles.find(is);
@@ -54,6 +57,8 @@ export function bigOf(tiles: readonly Tile[], how: BigHow): Tile | null {
     (how.picked !== null ? first((tile) => tile.pick === how.picked) : undefined) ??
     first((tile) => tile.role === "content") ??
     first((tile) => tile.participant.id === how.speaker && tile.stream !== null) ??
+    first((tile) => tile.key === how.current && isThere(tile)) ??
+    first((tile) => tile.participant.kind === "device" && isThere(tile) && tile.participant.video) ??
     first((tile) => tile.key === how.current && tile.stream !== null) ??
     first((tile) => tile.participant.kind === "device") ??
     first((tile) => tile.stream !== null) ??

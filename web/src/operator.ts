@@ -208,7 +208,7 @@ class OperatorPage {
   private session(session: SessionState): HTMLElement {
     const what = [
       `${session.state} for ${duration(session.up_s)}`,
-      session.plays ? `watches ${session.plays}` : `in room ${session.room}`,
+      session.plays ? `${session.inbound ? "watches" : "carries"} ${session.plays}` : `in room ${session.room}`,
       session.inbound ? "called in" : "called by us",
       session.remote,
       ...session.notes.map((note) => note.text),

@@ -86,7 +86,7 @@ export function deviceWords(device: DeviceState, now = Date.now()): string {
     case "connected":
       return "connected";
     case "connecting":
-      return "being connected";
+      return `being connected${because(device.reason)}`;
     case "registered":
       return `switched on, but not in a call${since}${because(device.reason, "registered, not in a call")}`;
     default:

@@ -143,6 +143,7 @@ const roomOf = (...participants: ParticipantState[]): RoomState => ({
 });
 const DEVICE = person("sip-1", { kind: "device", streams: { main: "or-3/main" } });
 const SHARING = person("sip-1", { kind: "device", streams: { main: "or-3/main", content: "or-3/content" } });
+const FETCHED = person("or-9", { kind: "device", state: "connecting", streams: { main: "or-9/main" } });
 const LI = person("li");
 const ADA = person("ada");
 const ARCHIVE = person("rtmp-1", { kind: "output", name: "archive", streams: {} });
@@ -180,6 +181,8 @@ const BIG: [string, Parameters<typeof bigOf>[1], ParticipantState[], string | nu
   ["content before who speaks", { picked: null, speaker: "li", current: null }, [LI, SHARING], "sip-1/content"],
   ["the choice before all", { picked: "name-ada/main", speaker: "li", current: null }, [LI, SHARING, ADA], "ada/main"],
   ["the chosen one left", { picked: "name-ada/main", speaker: "li", current: null }, [LI, DEVICE], "li/main"],
+  ["what isn't connected yet waits", { picked: null, speaker: null, current: "or-9/main" }, [FETCHED, DEVICE], "sip-1/main"],
+  ["but is better than nobody", { picked: null, speaker: null, current: null }, [FETCHED], "or-9/main"],
   ["the big one left", { picked: null, speaker: null, current: "gone/main" }, [LI, ADA], "li/main"],
 ];
 for (const [name, how, people, expected] of BIG) {

@@ -38,7 +38,7 @@ async def test_a_room_that_nobody_entered_yet(start) -> None:
     running = await start()
     _, answer, _ = await running.ask("GET", "/api/v1/rooms/or-9", "viewer")
     assert (answer["open"], answer["participants"], answer["max_participants"]) == (False, [], 16)
-    assert answer["devices"][0]["reason"] == "it hasn't called yet"
+    assert answer["devices"][0]["reason"] == "nothing has come from it yet"
 
 
 async def test_a_device_that_left_says_why_and_since_when(start) -> None:

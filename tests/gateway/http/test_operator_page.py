@@ -37,7 +37,7 @@ async def test_it_shows_everything_and_keeps_up(start: Any, browser: Browser) ->
     page = await open_page(running, browser, "desk-secret-0123456789")
     assert page.url == f"{running.url}/"
     await expect(page.locator(".count")).to_have_text("ready, version 1.2.3, up 12 s")
-    await expect(entry(page, "Devices", "or-3")).to_contain_text("not connected: it hasn't called yet")
+    await expect(entry(page, "Devices", "or-3")).to_contain_text("not connected: nothing has come from it yet")
     await expect(page.get_by_role("region", name="Sessions")).to_contain_text("Nobody is connected.")
 
     session = running.gateway.join("sip", "or-3", device="or-3")

@@ -130,7 +130,7 @@ async def test_a_device_that_is_not_there_is_said_and_comes_by_itself(theatre: T
     page = await theatre.open()
     empty = page.locator(".empty")
     await expect(empty).to_contain_text("or-3 isn't here")
-    await expect(empty).to_contain_text("it hasn't called yet")
+    await expect(empty).to_contain_text("nothing has come from it yet")
     await expect(page.get_by_role("button", name="Call or-3")).to_be_hidden()
     session = theatre.gateway.join("sip", "or-3", device="or-3")
     await plays(page)
