@@ -181,7 +181,7 @@ class PushSession(ClientSession):
 
         self.doing = "sending"
         self._suit(link)
-        self.outlet.open(stream_id, link.wire.send, lambda: link.wire.buffered, on_stalled)
+        self.outlet.open(stream_id, link.wire.send, link.wire.buffered, on_stalled)
         over = asyncio.ensure_future(link.over())
         try:
             while not over.done():
@@ -237,6 +237,7 @@ class PullSession(ClientSession):
                     async with asyncio.timeout(1.0):
                         return await link.over()
                 except TimeoutError:
+                    self.to_bus.look()
                     now_ns = self._ground.context.now_ns()
                     if min(self.to_bus.silent_s(now_ns), (now_ns - began_ns) / 1e9) > NO_MEDIA_S:
                         return f"nothing came for {NO_MEDIA_S:.0f} s"

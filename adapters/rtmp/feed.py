@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-# Units are taken from the engine this often: a batch costs each peer one write.
-WAKE_MS = 5
+# At once: what encoders send is read in step (pacer.py), so it comes in batches, and a batch costs each peer one write.
+WAKE_MS = 0
 QUEUE_MS = 15_000
 QUEUE_BYTES = 16_777_216
 KEPT_MS = 12_000

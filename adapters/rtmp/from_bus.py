@@ -68,12 +68,12 @@ class FromBus:
             # A group that was kept is older than the sound that comes with it.
             self._timeline.epoch_ns = min(self._captured_ns(unit) for unit in units)
         for unit in units:
-            number, pts, dts, keyframe, payload = unit[0], unit[1], unit[2], unit[3], unit[7]
+            number, pts, dts, keyframe, _, capture_ns, arrival_ns, payload = unit
             track = self._tracks.get(number)
             if track is None:
                 continue
             composition = pts - dts
-            captured = self._captured_ns(unit)
+            captured = self._captured_ns(unit) if composition else capture_ns or arrival_ns
             at_ms = track.rising.next(self._timeline.ms(track.follower.host_ns(dts, captured)))
             if track.kind is Kind.AUDIO:
                 body = flv.serialise_audio(

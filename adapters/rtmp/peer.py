@@ -74,7 +74,7 @@ class Peer:
                 self._close()
         elif isinstance(session, PublishSession):
             silent_s = session.to_bus.silent_s(self._ground.context.now_ns())
-            session.refresh_notes()
+            session.look()
             if silent_s > self._ground.context.config.media.silence_timeout_s:
                 session.end(CloseReason.SILENT)
         elif isinstance(session, PlaySession) and session.plays is not None:
@@ -202,7 +202,7 @@ class Peer:
         self._stream_id = event.stream_id
         self._machine.accept_play(event.stream_id)
         self.wire.flush()
-        outlet.open(event.stream_id, self.wire.send, lambda: self.wire.buffered, self._stalled)
+        outlet.open(event.stream_id, self.wire.send, self.wire.buffered, self._stalled)
         self._open(session)
 
     def _open(self, session: RtmpSession) -> None:
@@ -228,7 +228,7 @@ class Peer:
 
     def _stalled(self) -> None:
         self._ground.failed["stalled"] += 1
-        log.warning(events.PEER_STALLED, remote=self.wire.remote, buffered=self.wire.buffered)
+        log.warning(events.PEER_STALLED, remote=self.wire.remote, buffered=self.wire.buffered())
         self._end(CloseReason.TRANSPORT_FAILED, "the player took nothing for too long")
         self._closing_since_s = self._ground.now_s()
         self.wire.abort()

@@ -82,13 +82,14 @@ class PublishSession(RtmpSession):
     def stats(self) -> dict[str, Any]:
         return {"legs": [], "rtmp": self.to_bus.stats()}
 
-    def refresh_notes(self) -> None:
-        """Take over the figures in them."""
+    def look(self) -> None:
+        """See what people should know of the encoder; every second."""
+        self.to_bus.look()
         self.notes = self.to_bus.notes()
 
     def _changed(self) -> None:
         if self.state is State.ACTIVE:
-            self.refresh_notes()
+            self.notes = self.to_bus.notes()
             self.emit("media_changed", self)
 
 

@@ -67,6 +67,7 @@ class ToBus:
         self._sets = b""
         self._length_bytes = 4
         self._first_ms: dict[Kind, int] = {}
+        self._last_ms: dict[Kind, int] = {}
         self._keyframe_ms: int | None = None
         self._group_ms = 0
         self._composition_ms = 0
@@ -77,7 +78,9 @@ class ToBus:
         self._last_pts = -1
 
     def media(self, kind: MediaKind, timestamp_ms: int, payload: bytes) -> None:
-        """One message of the peer."""
+        """One message of the peer. After the end nothing happens: what is on its way crosses it."""
+        if self._publisher is None:
+            return
         try:
             if kind == "video":
                 self._heard_ns = self._now_ns()
@@ -93,6 +96,21 @@ class ToBus:
         except ClosedError:
             # The gateway is stopping.
             self.counts["late"] += 1
+
+    def look(self) -> None:
+        """Notice what people should know of; to be called about every second."""
+        spans = {kind: last - self._first_ms.setdefault(kind, last) for kind, last in self._last_ms.items()}
+        for kind, other in ((Kind.VIDEO, Kind.AUDIO), (Kind.AUDIO, Kind.VIDEO)):
+            is_said = f"no_{other}" in self._notes or f"{other}_refused" in self._notes
+            is_wanted = other is Kind.AUDIO or self._takes_video
+            if spans.get(kind, 0) > MISSING_MS and other not in self._tracks and is_wanted and not is_said:
+                self._note(f"no_{other}", f"the encoder sends no {'sound' if other is Kind.AUDIO else 'picture'}")
+        if self._keyframe_ms is not None:
+            self._group_ms = max(self._group_ms, self._last_ms.get(Kind.VIDEO, 0) - self._keyframe_ms)
+        text = f"a key frame comes every {self._group_ms / 1000:.0f} s only: late viewers wait that long; set it to 2 s"
+        self._note("rare_keyframes", text if self._group_ms > LONG_GROUP_MS else "")
+        if self._clock.jumps:
+            self._note("timestamps", "the encoder's timestamps jump: picture and sound may stop for a moment there")
 
     def silent_s(self, now_ns: int) -> float:
         """For how long neither picture nor sound has come."""
@@ -147,7 +165,6 @@ class ToBus:
             self._configure(tag)
             self._track(codec)
             return
-        body = bytes(tag.body)
         if codec.name in ("H264", "H265"):
             if not self._sets and not self._is_known(codec):
                 self.counts["before_header"] += 1
@@ -155,18 +172,21 @@ class ToBus:
             body = avcc.to_lengths(tag.body, self._length_bytes)
             if tag.keyframe and self._sets and not body.startswith(self._sets):
                 body = self._sets + body
+        else:
+            body = bytes(tag.body)
         if not body:
             self.counts["empty"] += 1
             return
         arrival_ns = self._heard_ns
         dts_ms = self._clock.arrived(Kind.VIDEO, timestamp_ms, arrival_ns)
         pts_ms = max(0, dts_ms + tag.composition_ms)
-        self._measure_picture(dts_ms, tag)
+        if tag.keyframe or tag.composition_ms > self._composition_ms:
+            self._measure(dts_ms, tag)
         dts = max(dts_ms * 90, self._last_dts + 1)
         self._last_dts = dts
         capture_ns = self._clock.capture_ns(pts_ms, arrival_ns)
-        self._write(self._track(codec), max(0, pts_ms * 90), body, dts, tag.keyframe, capture_ns)
-        self._watch(Kind.VIDEO, dts_ms)
+        self._write(self._track(codec), pts_ms * 90, body, dts, tag.keyframe, capture_ns)
+        self._last_ms[Kind.VIDEO] = dts_ms
 
     def _is_known(self, codec: Codec) -> bool:
         """Its track is there: parameter sets have come once, or come in-band."""
@@ -182,7 +202,7 @@ class ToBus:
             self._length_bytes = hevc.length_bytes
             self._sets = avcc.join_lengths([*hevc.vps, *hevc.sps, *hevc.pps])
 
-    def _measure_picture(self, dts_ms: int, tag: flv.VideoTag) -> None:
+    def _measure(self, dts_ms: int, tag: flv.VideoTag) -> None:
         if tag.composition_ms > self._composition_ms:
             self._composition_ms = tag.composition_ms
             self._note(
@@ -190,21 +210,10 @@ class ToBus:
                 f"pictures come in another order than they are shown (B-frames), up to {tag.composition_ms} ms: "
                 "browsers show them after transcoding only; switch B-frames off in the encoder",
             )
-        before = self._keyframe_ms
         if tag.keyframe:
-            if before is not None:
-                self._group_ms = max(0, dts_ms - before)
-                self._say_group(self._group_ms)
+            if self._keyframe_ms is not None:
+                self._group_ms = max(0, dts_ms - self._keyframe_ms)
             self._keyframe_ms = dts_ms
-        elif before is not None and dts_ms - before > max(LONG_GROUP_MS, self._group_ms):
-            self._group_ms = dts_ms - before
-            self._say_group(self._group_ms)
-
-    def _say_group(self, ms: int) -> None:
-        text = (
-            f"a key frame comes every {ms / 1000:.0f} s only: late viewers wait that long; set it to 2 s in the encoder"
-        )
-        self._note("rare_keyframes", text if ms > LONG_GROUP_MS else "")
 
     # sound
 
@@ -239,7 +248,7 @@ class ToBus:
         self._last_pts = pts
         capture_ns = self._clock.capture_ns(pts * 1000 / codec.clock_hz, arrival_ns)
         self._write(track, pts, body, pts, True, capture_ns)
-        self._watch(Kind.AUDIO, media_ms)
+        self._last_ms[Kind.AUDIO] = media_ms
 
     def _configure_aac(self, body: memoryview) -> None:
         """Raises ParseError for a config that makes no sense."""
@@ -261,13 +270,14 @@ class ToBus:
     def _track(self, codec: Codec) -> int:
         """The track that carries this codec; another codec gets another track, since what came before doesn't fit."""
         known = self._tracks.get(codec.kind)
-        if known is not None and known[1] == codec:
+        if known is not None and (known[1] is codec or known[1] == codec):
             return known[0]
         self._drop_track(codec.kind)
         assert self._publisher is not None, "media comes only before the end"
         named: _Named = "audio" if codec.kind is Kind.AUDIO else "video"
         number = self._publisher.add_track(named, codec.name, clock_hz=codec.clock_hz, channels=codec.channels)
         self._tracks[codec.kind] = number, codec
+        self._first_ms.pop(codec.kind, None)
         if codec.kind is Kind.AUDIO:
             self._frames, self._last_pts = None, -1
             self._note("audio_refused", "", quietly=True)
@@ -276,7 +286,6 @@ class ToBus:
         return number
 
     def _drop_track(self, kind: Kind) -> None:
-        self._first_ms.pop(kind, None)
         known = self._tracks.pop(kind, None)
         if known is not None and self._publisher is not None:
             self._publisher.remove_track(known[0])
@@ -288,17 +297,6 @@ class ToBus:
             self._publisher.write(track, pts, body, dts=dts, keyframe=keyframe, capture_ns=capture_ns)
         except ValueError as exc:
             raise ParseError("flv", "a picture", str(exc)) from exc
-
-    def _watch(self, kind: Kind, media_ms: int) -> None:
-        """Notice what is missing and what jumps."""
-        first = self._first_ms.setdefault(kind, media_ms)
-        if media_ms - first > MISSING_MS:
-            other = Kind.AUDIO if kind is Kind.VIDEO else Kind.VIDEO
-            is_said = f"no_{other}" in self._notes or f"{other}_refused" in self._notes
-            if other not in self._tracks and not is_said and (other is Kind.AUDIO or self._takes_video):
-                self._note(f"no_{other}", f"the encoder sends no {'sound' if other is Kind.AUDIO else 'picture'}")
-        if self._clock.jumps and "timestamps" not in self._notes:
-            self._note("timestamps", "the encoder's timestamps jump: picture and sound may stop for a moment there")
 
     def _data(self, payload: bytes) -> None:
         members = flv.parse_metadata(payload)

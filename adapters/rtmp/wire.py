@@ -51,7 +51,6 @@ class Wire(asyncio.Protocol):
         self._now_ns, self._owner = now_ns, owner
         self._transport: asyncio.Transport | None = None
 
-    @property
     def buffered(self) -> int:
         """Bytes that wait for the peer to take them."""
         return self._transport.get_write_buffer_size() if self._transport is not None else 0
@@ -102,9 +101,12 @@ class Wire(asyncio.Protocol):
             transport.abort()
 
     def send(self, chunks: bytes) -> None:
-        """Media that was put into chunks elsewhere."""
-        self.connection.send_raw([chunks])
-        self.flush()
+        """Media that was put into chunks elsewhere. Nothing of the machine's waits here: it is flushed whenever it has
+        been called.
+        """
+        if self._transport is not None and not self.connection.ended:
+            self.bytes_out += len(chunks)
+            self._transport.write(chunks)
 
     def close(self) -> None:
         """After what is on its way; ``abort`` doesn't wait for a peer that takes nothing."""

@@ -56,6 +56,7 @@ class Rig:
 
     @property
     def notes(self) -> dict[str, str]:
+        self.to_bus.look()
         return {note.code: note.text for note in self.to_bus.notes()}
 
     @property
@@ -262,6 +263,8 @@ def test_what_is_missing_is_said_and_taken_back(rig: Rig) -> None:
     for number in range(150):
         rig.now_ns += 40 * MS
         rig.video(number * 40, recording().pictures[0][1], keyframe=True)
+        if number == 1:
+            assert rig.notes == {}
     assert rig.notes == {"no_audio": "the encoder sends no sound"}
     rig.to_bus.media("audio", 6000, audio_header())
     assert rig.notes == {}
