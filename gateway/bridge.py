@@ -211,8 +211,7 @@ class RoomBridge:
                 refused[picture.track] = str(exc)
                 continue
             used.pictures[member.id].add(wanted)
-            text = converts.note_of(track) or "so it is converted to H264"
-            used.remarks[member.id].append(Note("picture_converted", f"{shown.why}: {text}"))
+            used.remarks[member.id].append(converted(shown.why, converts.note_of(track)))
             break
         if track is None and member.session.watches and sink.codec.name == H264.name:
             track = self._conversions.slate.video(member.id)
@@ -326,8 +325,7 @@ class Player:
             used.remarks[user].append(Note("picture_withheld", f"{why}, and {exc}"))
             return picture.track
         used.pictures[user].add(wanted)
-        text = converts.note_of(track) or "so it is converted to H264"
-        used.remarks[user].append(Note("picture_converted", f"{why}: {text}"))
+        used.remarks[user].append(converted(why, converts.note_of(track)))
         return track
 
     def _sound(self, sink: Sink, known: dict[str, Any], used: _Round) -> int:
@@ -338,6 +336,11 @@ class Player:
             return int(known["id"])
         used.sounds[self.session.id].add((known["id"], sink.codec.name))
         return self._conversions.sound.use(self.session.id, known["id"], codec, sink.codec)
+
+
+def converted(why: str, trouble: str) -> Note:
+    """That somebody is shown a converted picture, and how that goes."""
+    return Note("picture_converted", f"{why}, so it is converted" + (f", but {trouble}" if trouble else ""))
 
 
 def select(sink: Sink, track: int | None, *, room: str, viewer: str) -> None:

@@ -175,7 +175,7 @@ async def test_a_picture_that_a_browser_cannot_take_is_converted_once_for_all(co
     (note,) = core.participant(one).notes
     assert (note.code, note.text) == (
         "picture_converted",
-        f"endoscope sends {codec.name}, this side takes H264: so it is converted to H264",
+        f"endoscope sends {codec.name}, this side takes H264, so it is converted",
     )
     one.ended(CloseReason.REMOTE_HANGUP)
     other.ended(CloseReason.REMOTE_HANGUP)
