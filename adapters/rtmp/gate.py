@@ -14,8 +14,8 @@ from orbridge.adapters.rtmp.address import Target
 from orbridge.codecs.errors import LocalError
 from orbridge.gateway.adapter import Context, Refused
 from orbridge.gateway.config import Device
-from orbridge.gateway.http.auth import WrongTokens, network_of
 from orbridge.gateway.session import CloseReason
+from orbridge.gateway.wrong_tokens import WrongTokens, network_of
 
 LIVE = "live"
 ROOMS = "rooms"

@@ -10,8 +10,9 @@ import pytest
 
 from orbridge.codecs.errors import LocalError
 from orbridge.gateway.config_load import Loaded
-from orbridge.gateway.http.auth import WrongTokens, host_of, is_loopback_name, network_of
+from orbridge.gateway.http.auth import host_of, is_loopback_name
 from orbridge.gateway.http.server import Server
+from orbridge.gateway.wrong_tokens import WrongTokens, network_of
 
 # method, path, body, and the status for: nobody, viewer, guest, nurse (operates or-3), desk (operates all), chief
 TABLE = [
