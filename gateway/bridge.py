@@ -7,16 +7,15 @@ Work is coalesced: many changes in one turn of the loop cost one round.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import structlog
 
 from orbridge.codecs.errors import LocalError
 from orbridge.codecs.media import AAC, H264, OPUS, Codec, Kind, Role, VideoLimit
 from orbridge.gateway import events
+from orbridge.gateway.converters import Converters, Round, converted
 from orbridge.gateway.rooms.model import Participant, Room, Rooms
 from orbridge.gateway.rooms.return_path import (
     Convert,
@@ -26,18 +25,13 @@ from orbridge.gateway.rooms.return_path import (
     Voice,
     choose_picture,
     choose_sound,
-    mismatch,
-    same_audio,
     strictest,
     voices_to_convert,
 )
 from orbridge.gateway.rooms.speaker import ActiveSpeaker
 from orbridge.gateway.session import Note, Session, Sink, State
-from orbridge.gateway.sound import CARRYING_BPS, MIX_CODECS, RoomSound, Transcoders
-from orbridge.gateway.sound import Wanted as SoundWanted
-from orbridge.gateway.transcode.pictures import PictureTranscoders
-from orbridge.gateway.transcode.pictures import Wanted as PictureWanted
-from orbridge.gateway.transcode.slate import Slate
+from orbridge.gateway.sound import CARRYING_BPS, MIX_CODECS, RoomSound
+from orbridge.gateway.tracks import select, tracks_of
 
 if TYPE_CHECKING:
     from orbridge.codecs._engine import Engine
@@ -46,36 +40,10 @@ log = structlog.get_logger(__name__)
 
 # Levels are worth decoding for when there is somebody to choose between.
 SPEAKERS_FROM = 3
-# Codes of the notes that a player of one stream gets from here.
-PLAYER_NOTES = frozenset({"picture_withheld", "picture_converted", "sound_withheld"})
 
 
 def sendable(session: Session) -> bool:
     return session.state in (State.ACTIVE, State.HELD, State.CONNECTING)
-
-
-@dataclass(slots=True)
-class Conversions:
-    """What decodes and encodes, shared by all rooms and players."""
-
-    sound: Transcoders
-    pictures: PictureTranscoders
-    slate: Slate
-
-    def close(self) -> None:
-        self.slate.close()
-        self.pictures.close()
-        self.sound.close()
-
-
-@dataclass(slots=True)
-class _Round:
-    """What members use in one round of decisions; what nobody named is released at its end."""
-
-    sounds: dict[str, set[SoundWanted]] = field(default_factory=lambda: defaultdict(set))
-    pictures: dict[str, set[PictureWanted]] = field(default_factory=lambda: defaultdict(set))
-    slates: set[str] = field(default_factory=set)
-    remarks: dict[str, list[Note]] = field(default_factory=lambda: defaultdict(list))
 
 
 class RoomBridge:
@@ -86,10 +54,10 @@ class RoomBridge:
     """
 
     def __init__(
-        self, engine: Engine, rooms: Rooms, room: Room, now_ns: Callable[[], int], conversions: Conversions
+        self, engine: Engine, rooms: Rooms, room: Room, now_ns: Callable[[], int], converters: Converters
     ) -> None:
         self.room = room
-        self._engine, self._rooms, self._now_ns, self._conversions = engine, rooms, now_ns, conversions
+        self._engine, self._rooms, self._now_ns, self._converters = engine, rooms, now_ns, converters
         self._sound = RoomSound(engine, room.name)
         self._speaker = ActiveSpeaker()
         self._owners: dict[int, str] = {}
@@ -106,7 +74,7 @@ class RoomBridge:
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
-        self._release(_Round())
+        self._release(Round())
         self._sound.close()
 
     @property
@@ -145,7 +113,7 @@ class RoomBridge:
 
     def _decide(self) -> None:
         self._handle = None
-        round_ = _Round()
+        round_ = Round()
         members = [member for member in self.room.participants if sendable(member.session)]
         pictures, voices = tracks_of(self._engine, members)
         self.tracks = frozenset(voice.track for voice in voices) | {picture.track for picture in pictures}
@@ -170,19 +138,19 @@ class RoomBridge:
         self._sound.settle(inputs, listen=listen)
         self._release(round_)
 
-    def _release(self, used: _Round) -> None:
+    def _release(self, used: Round) -> None:
         """Let go of what was used in the round before and isn't in this one."""
         users = set(used.sounds) | set(used.pictures) | used.slates
         for user in self._users | users:
-            self._conversions.sound.release(user, keep=used.sounds.get(user, ()))
-            self._conversions.pictures.release(user, keep=used.pictures.get(user, ()))
+            self._converters.sound.release(user, keep=used.sounds.get(user, ()))
+            self._converters.pictures.release(user, keep=used.pictures.get(user, ()))
             if user not in used.slates:
-                self._conversions.slate.release(user)
+                self._converters.slate.release(user)
         self._users = users
 
-    def _show(self, member: Participant, sink: Sink, pictures: list[Picture], takes_content: bool, used: _Round) -> str:
+    def _show(self, member: Participant, sink: Sink, pictures: list[Picture], takes_content: bool, used: Round) -> str:
         """Returns why it isn't as it should be, in words."""
-        converts = self._conversions.pictures
+        converts = self._converters.pictures
         selected = sink.sender.selected
         refused: dict[int, str] | None = {} if sink.codec.name == H264.name else None
         track: int | None = None
@@ -214,12 +182,12 @@ class RoomBridge:
             used.remarks[member.id].append(converted(shown.why, converts.note_of(track)))
             break
         if track is None and member.session.watches and sink.codec.name == H264.name:
-            track = self._conversions.slate.video(member.id)
+            track = self._converters.slate.video(member.id)
             used.slates.add(member.id)
         select(sink, track, room=self.room.name, viewer=member.name)
         return shown.problem
 
-    def _mixable(self, members: list[Participant], voices: list[Voice], listen: bool, used: _Round) -> list[Voice]:
+    def _mixable(self, members: list[Participant], voices: list[Voice], listen: bool, used: Round) -> list[Voice]:
         """The voices with AAC replaced by what it is converted to, where that is needed; what can't be is left out."""
         listeners = [
             (member.id, sink.codec) for member in members for sink in member.session.sinks if sink.kind is Kind.AUDIO
@@ -232,7 +200,7 @@ class RoomBridge:
                 made.append(voice)
                 continue
             try:
-                track = self._conversions.sound.use(room, voice.track, voice.codec, OPUS)
+                track = self._converters.sound.use(room, voice.track, voice.codec, OPUS)
             except LocalError as exc:
                 used.remarks[voice.owner].append(Note("sound_withheld", f"its sound isn't heard in the room: {exc}"))
                 continue
@@ -240,7 +208,7 @@ class RoomBridge:
             made.append(Voice(track, voice.owner, OPUS))
         return made
 
-    def _play(self, member: Participant, sink: Sink, voices: list[Voice], mixable: list[Voice], used: _Round) -> None:
+    def _play(self, member: Participant, sink: Sink, voices: list[Voice], mixable: list[Voice], used: Round) -> None:
         heard = choose_sound(member.id, sink.codec, voices if sink.codec.name == AAC.name else mixable)
         track: int | None = None
         try:
@@ -258,145 +226,11 @@ class RoomBridge:
         except LocalError as exc:
             used.remarks[member.id].append(Note("sound_withheld", f"it is played no sound: {exc}"))
         if track is None and member.session.watches and sink.codec.name == AAC.name:
-            track = self._conversions.slate.audio(member.id)
+            track = self._converters.slate.audio(member.id)
             used.slates.add(member.id)
         select(sink, track, room=self.room.name, viewer=member.name)
 
-    def _convert(self, member: Participant, track: int, source: Codec, codec: Codec, used: _Round) -> int:
-        made = self._conversions.sound.use(member.id, track, source, codec)
+    def _convert(self, member: Participant, track: int, source: Codec, codec: Codec, used: Round) -> int:
+        made = self._converters.sound.use(member.id, track, source, codec)
         used.sounds[member.id].add((track, codec.name))
         return made
-
-
-class Player:
-    """A session that plays one stream: its picture as it is where it can be, its sound in the player's codec.
-
-    Attributes:
-        tracks: ids of the stream's tracks when last looked at.
-    """
-
-    def __init__(self, engine: Engine, conversions: Conversions, session: Session, stream: str) -> None:
-        self.session, self.stream = session, stream
-        self.tracks: frozenset[int] = frozenset()
-        self._engine, self._conversions = engine, conversions
-
-    def refresh(self) -> None:
-        """The stream's tracks or the session's sinks may have changed."""
-        facts = stream_facts(self._engine, [self.stream]).get(self.stream)
-        self.tracks = frozenset(track["id"] for track in facts["tracks"]) if facts else frozenset()
-        used = _Round()
-        for sink in self.session.sinks:
-            known = next((track for track in facts["tracks"] if track["kind"] == sink.kind), None) if facts else None
-            track = None
-            if known is not None:
-                try:
-                    track = (
-                        self._picture(sink, known, used) if sink.kind is Kind.VIDEO else self._sound(sink, known, used)
-                    )
-                except LocalError as exc:
-                    code = "picture_withheld" if sink.kind is Kind.VIDEO else "sound_withheld"
-                    used.remarks[self.session.id].append(Note(code, str(exc)))
-            select(sink, track, room=self.session.room, viewer=self.session.name)
-        user = self.session.id
-        self._conversions.sound.release(user, keep=used.sounds[user])
-        self._conversions.pictures.release(user, keep=used.pictures[user])
-        others = [note for note in self.session.notes if note.code not in PLAYER_NOTES]
-        self.session.notes = [*others, *used.remarks[user]]
-
-    def close(self) -> None:
-        self._conversions.sound.release(self.session.id)
-        self._conversions.pictures.release(self.session.id)
-
-    def _picture(self, sink: Sink, known: dict[str, Any], used: _Round) -> int | None:
-        """The track to show. Raises LocalError when it can't be converted and isn't worth showing as it is."""
-        picture = picture_of(known, self.session.id, self.stream, Role.MAIN)
-        why = mismatch(picture, sink.codec, sink.reorders)
-        if not why:
-            return picture.track
-        if sink.codec.name != H264.name:
-            raise LocalError(why)
-        converts, user = self._conversions.pictures, self.session.id
-        wanted = converts.wanted(picture.track, (picture.width, picture.height), picture.fps, sink.limit)
-        try:
-            track = converts.use(user, wanted, picture.codec, picture.name)
-        except LocalError as exc:
-            if picture.codec.name != sink.codec.name:
-                raise LocalError(f"{why}, and {exc}") from exc
-            used.remarks[user].append(Note("picture_withheld", f"{why}, and {exc}"))
-            return picture.track
-        used.pictures[user].add(wanted)
-        used.remarks[user].append(converted(why, converts.note_of(track)))
-        return track
-
-    def _sound(self, sink: Sink, known: dict[str, Any], used: _Round) -> int:
-        """The track to play. Raises LocalError when it can't be converted."""
-        codec = codec_of(known)
-        # One stream's AAC stays what it is, so whatever its rate, a player of AAC takes it.
-        if same_audio(codec, sink.codec) or codec.name == sink.codec.name == AAC.name:
-            return int(known["id"])
-        used.sounds[self.session.id].add((known["id"], sink.codec.name))
-        return self._conversions.sound.use(self.session.id, known["id"], codec, sink.codec)
-
-
-def converted(why: str, trouble: str) -> Note:
-    """That somebody is shown a converted picture, and how that goes."""
-    return Note("picture_converted", f"{why}, so it is converted" + (f", but {trouble}" if trouble else ""))
-
-
-def select(sink: Sink, track: int | None, *, room: str, viewer: str) -> None:
-    """Put a track on a sink when it isn't there already. A source that vanished meanwhile leaves the sink empty."""
-    if sink.sender.selected == track:
-        return
-    try:
-        sink.select(track)
-    except (ValueError, LocalError) as exc:
-        log.warning(events.ROUTE_CHANGED, room=room, viewer=viewer, kind=sink.kind, problem=str(exc))
-        sink.select(None)
-        return
-    log.debug(events.ROUTE_CHANGED, room=room, viewer=viewer, kind=sink.kind, role=sink.role, track=track)
-
-
-def stream_facts(engine: Engine, names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Those of the named streams that exist, by name."""
-    return {facts["name"]: facts for facts in engine.streams(names)}
-
-
-def codec_of(known: dict[str, Any]) -> Codec:
-    return Codec(known["codec"], known["clock_hz"], known["channels"])
-
-
-def picture_of(
-    known: dict[str, Any], owner: str, name: str, role: Role, order: int = 0, device: bool = False
-) -> Picture:
-    """A video track from the engine's facts of it."""
-    return Picture(
-        known["id"],
-        owner,
-        name,
-        role,
-        codec_of(known),
-        known["width"] or 0,
-        known["height"] or 0,
-        known["fps"] or 0.0,
-        order,
-        device,
-        known.get("reordered", 0) > 0,
-    )
-
-
-def tracks_of(engine: Engine, members: Sequence[Participant]) -> tuple[list[Picture], list[Voice]]:
-    """What the members send at the moment. A member on hold sends nothing that is worth showing."""
-    facts = stream_facts(engine, [stream for member in members for stream in member.streams.values()])
-    pictures: list[Picture] = []
-    voices: list[Voice] = []
-    for member in members:
-        if member.session.state is State.HELD:
-            continue
-        for role, stream in member.streams.items():
-            for known in facts.get(stream, {"tracks": ()})["tracks"]:
-                if known["kind"] == Kind.AUDIO:
-                    voices.append(Voice(known["id"], member.id, codec_of(known)))
-                else:
-                    device = member.kind == "device"
-                    pictures.append(picture_of(known, member.id, member.name, role, member.order, device))
-    return pictures, voices

@@ -11,8 +11,10 @@ import structlog
 from orbridge.codecs.media import VideoLimit
 from orbridge.gateway import events
 from orbridge.gateway.adapter import Admission, Refused
-from orbridge.gateway.bridge import Conversions, Player, RoomBridge
+from orbridge.gateway.bridge import RoomBridge
 from orbridge.gateway.config import Config, Device
+from orbridge.gateway.converters import Converters
+from orbridge.gateway.player import Player
 from orbridge.gateway.rooms.model import Room, Rooms
 from orbridge.gateway.session import CloseReason, Session, State
 from orbridge.gateway.sound import Transcoders
@@ -55,13 +57,13 @@ class Routing:
         self._bridges: dict[str, RoomBridge] = {}
         self._players: dict[str, Player] = {}
         media = config.media
-        self._conversions = Conversions(
+        self._converters = Converters(
             Transcoders(bus.engine),
             PictureTranscoders(bus.engine, media.max_video_transcodes, media.max_video_kbps),
             Slate(bus.engine, now_ns),
         )
-        self._conversions.sound.on_change(self._track_changed)
-        self._conversions.pictures.on_change(self._track_changed)
+        self._converters.sound.on_change(self._track_changed)
+        self._converters.pictures.on_change(self._track_changed)
         rooms.on("opened", self._opened)
         rooms.on("closed", self._closed)
         bus.on("levels", self._levels)
@@ -118,7 +120,7 @@ class Routing:
         if session.plays is None:
             self.rooms.join(session)
         else:
-            self._players[session.id] = Player(self._bus.engine, self._conversions, session, session.plays)
+            self._players[session.id] = Player(self._bus.engine, self._converters, session, session.plays)
         self._media_changed(session)
 
     def _media_changed(self, session: Session) -> None:
@@ -186,15 +188,15 @@ class Routing:
     def close(self) -> None:
         for bridge in self._bridges.values():
             bridge.close()
-        self._conversions.close()
+        self._converters.close()
 
     def source_of(self, track_id: int) -> int:
         """The track that this picture was converted from; itself when it wasn't."""
-        return self._conversions.pictures.source_of(track_id)
+        return self._converters.pictures.source_of(track_id)
 
     def conversions(self) -> dict[str, Any]:
         """What is being decoded and encoded at the moment, and how often there was no room for it or it failed."""
-        pictures, sound = self._conversions.pictures, self._conversions.sound
+        pictures, sound = self._converters.pictures, self._converters.sound
         return {
             kind: {
                 "running": made.facts(),
@@ -208,7 +210,7 @@ class Routing:
     # what happens
 
     def _opened(self, room: Room) -> None:
-        self._bridges[room.name] = RoomBridge(self._bus.engine, self.rooms, room, self._now_ns, self._conversions)
+        self._bridges[room.name] = RoomBridge(self._bus.engine, self.rooms, room, self._now_ns, self._converters)
         log.info(events.ROOM_OPENED, room=room.name)
 
     def _closed(self, room: Room) -> None:
@@ -222,7 +224,7 @@ class Routing:
                 return
 
     def _keyframe_wanted(self, track_id: int, attempt: int) -> None:
-        if self._conversions.pictures.want_keyframe(track_id):
+        if self._converters.pictures.want_keyframe(track_id):
             return
         for session in self.sessions.values():
             for stream in session.published.values():
