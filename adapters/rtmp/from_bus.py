@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from orbridge.adapters.rtmp.message import Message, Timeline
-from orbridge.codecs import aac, amf0, avcc, flv, h265, opus
+from orbridge.codecs import aac, amf0, av1, avcc, flv, h265, opus, vp9
 from orbridge.codecs._engine import h264_sps
 from orbridge.codecs.errors import ParseError
 from orbridge.codecs.media import Codec, Kind
@@ -110,6 +110,8 @@ class FromBus:
         """The sequence header that the parameter sets at the beginning of a key frame make, and where they end."""
         sets: list[bytes] = []
         at = 0
+        if name in ("AV1", "VP9"):
+            return self._header_of_others(name, payload), 0
         if name not in ("H264", "H265"):
             return None, 0
         while at + 4 < len(payload):
@@ -135,6 +137,21 @@ class FromBus:
             # A set is missing, or one is broken: decoders may still find their way with what is in-band.
             return None, 0
         return flv.serialise_video(name, "sequence_header", record, keyframe=True), at
+
+    @staticmethod
+    def _header_of_others(name: str, payload: bytes) -> bytes | None:
+        try:
+            if name == "VP9":
+                record = vp9.config_record(payload)
+            else:
+                header = av1.sequence_header(payload)
+                if header is None:
+                    return None
+                record = av1.config_record(header)
+        except ParseError:
+            # Decoders may know better what to do with it.
+            return None
+        return flv.serialise_video(name, "sequence_header", record, keyframe=True)
 
     def _metadata(self) -> dict[str, amf0.Value]:
         members: dict[str, amf0.Value] = {"encoder": ENCODER}

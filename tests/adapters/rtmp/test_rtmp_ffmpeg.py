@@ -111,6 +111,42 @@ async def test_hevc_and_opus_by_enhanced_rtmp(tmp_path: Path) -> None:
         assert len(found.packets["audio"]) > 100
 
 
+PICTURES = "-f lavfi -re -i testsrc2=size=320x240:rate=25 -g 25 -pix_fmt yuv420p -b:v 500k"
+
+
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [("vp9", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8"), ("av1", "-c:v libsvtav1 -preset 12")],
+)
+async def test_other_codecs_by_enhanced_rtmp(tmp_path: Path, codec: str, options: str) -> None:
+    enhanced = "-rtmp_enhanced_codecs hvc1,av01,vp09,Opus"
+    async with rtmp_gateway(media=Media(max_video_transcodes=0)) as gateway:
+        program = imageio_ffmpeg.get_ffmpeg_exe()
+        encoder = await asyncio.create_subprocess_exec(
+            program, *f"-v error {PICTURES} {options} {enhanced} -f flv".split(), gateway.url(PUBLISH)
+        )
+        facts = gateway.bus.engine.streams
+        await until(
+            "its pictures", lambda: (s := facts([STREAM])) and s[0]["tracks"] and s[0]["tracks"][0]["units"], 30
+        )
+        path = tmp_path / "played.mkv"
+        process = await asyncio.create_subprocess_exec(
+            program, *f"-v error -y {enhanced} -i".split(), gateway.url(PLAY), *f"-t 3 -c copy {path}".split()
+        )
+        assert await asyncio.wait_for(process.wait(), 30) == 0
+        encoder.terminate()
+        await encoder.wait()
+        found = await probe(str(path), 10)
+        assert (found.streams["video"]["codec_name"], found.streams["video"]["width"]) == (codec, 320)
+        # Every picture can be decoded.
+        process = await asyncio.create_subprocess_exec(
+            *f"{program} -v error -xerror -i {path} -f null -".split(), stderr=asyncio.subprocess.PIPE
+        )
+        _, err = await asyncio.wait_for(process.communicate(), 30)
+        assert (process.returncode, err) == (0, b"")
+        assert len(found.packets["video"]) > 40
+
+
 async def test_a_wrong_key_ends_ffmpeg_with_our_words(tmp_path: Path) -> None:
     async with rtmp_gateway() as gateway:
         process = await asyncio.create_subprocess_exec(
