@@ -192,11 +192,11 @@ class RoomBridge:
         listeners = [
             (member.id, sink.codec) for member in members for sink in member.session.sinks if sink.kind is Kind.AUDIO
         ]
-        converted = voices_to_convert(listeners, voices, listen=listen)
+        foreign = voices_to_convert(listeners, voices, listen=listen)
         room = f"room:{self.room.name}"
         made: list[Voice] = []
         for voice in voices:
-            if voice.track not in converted:
+            if voice.track not in foreign:
                 made.append(voice)
                 continue
             try:
