@@ -39,7 +39,7 @@ class FfmpegPublisher:
 
     Attributes:
         url: where to, with stream and key.
-        codec: ``h264``, ``hevc``, or empty for sound alone.
+        codec: ``h264``, ``hevc``, ``vp9``, ``av1``, or empty for sound alone.
         audio: ``aac``, ``opus``, or empty for a picture alone.
         bframes: between two reference pictures; 0 as an encoder for conferences does it.
         gop: pictures from key frame to key frame.
@@ -66,7 +66,7 @@ class FfmpegPublisher:
 
     @property
     def enhanced(self) -> bool:
-        return self.codec == "hevc" or self.audio == "opus"
+        return self.codec in ("hevc", "vp9", "av1") or self.audio == "opus"
 
     def command(self) -> list[str]:
         picture = f"testsrc2=size={self.size}:rate={self.fps}"
@@ -91,6 +91,12 @@ class FfmpegPublisher:
             tune = [] if self.bframes else ["-tune", "zerolatency"]
             parameters = f"log-level=error:pools=1:bframes={self.bframes}:keyint={self.gop}:b-adapt=0:scenecut=0"
             return ["-c:v", "libx265", *tune, "-x265-params", parameters, *common]
+        if self.codec == "vp9":
+            return ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-lag-in-frames", "0", *common[2:]]
+        if self.codec == "av1":
+            # pictures that aren't shown have no timestamp of their own in FLV: low delay makes none
+            parameters = f"pred-struct=1:lookahead=0:keyint={self.gop}"
+            return ["-c:v", "libsvtav1", "-preset", "12", "-svtav1-params", parameters, "-pix_fmt", "yuv420p"]
         tune = ["-bf", str(self.bframes)] if self.bframes else ["-tune", "zerolatency"]
         parameters = "scenecut=0:b-adapt=0" if self.bframes else "scenecut=0"
         profile = ["-profile:v", "main" if self.bframes else "baseline"]

@@ -23,7 +23,7 @@ SECONDS = 4.0
 async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
     folder = tmp_path_factory.mktemp("gateway")
     made = Gateway(folder / "gateway", certificate=self_made_certificate(folder))
-    for name in ("five", "nine", "tower", "hevc", "secure", "late", "mute", "deaf"):
+    for name in ("five", "nine", "tower", "hevc", "vp9", "av1", "secure", "late", "mute", "deaf"):
         made.encoder(name, "or-3")
     async with made:
         yield made
@@ -101,6 +101,18 @@ async def test_hevc_and_opus_by_enhanced_rtmp_both_ways(gateway: Gateway, tmp_pa
         "who doesn't, what it knows"
     )
     check(await decoded(tmp_path / "five.mkv"), 800)
+
+
+@pytest.mark.parametrize("codec", ["vp9", "av1"])
+async def test_other_codecs_of_enhanced_rtmp_pass_through(gateway: Gateway, tmp_path: Path, codec: str) -> None:
+    publisher = FfmpegPublisher(gateway.publish_url(codec), tmp_path, codec=codec, size="320x176", tone=800)
+    async with publisher:
+        await until("picture and sound have begun", lambda: has_both(gateway, codec))
+        await play(gateway.play_url(codec), tmp_path / "played.mkv", seconds=SECONDS)
+    played = await ffprobe(str(tmp_path / "played.mkv"))
+    assert played.codecs == {"video": codec, "audio": "aac"}
+    played.check_times(25)
+    check(await decoded(tmp_path / "played.mkv"), 800, (320, 176))
 
 
 async def test_rtmps(gateway: Gateway, tmp_path: Path) -> None:
