@@ -31,6 +31,7 @@ from orbridge.gateway.rooms.return_path import (
 from orbridge.gateway.rooms.speaker import ActiveSpeaker
 from orbridge.gateway.session import Note, Session, Sink, State
 from orbridge.gateway.sound import CARRYING_BPS, MIX_CODECS, RoomSound
+from orbridge.gateway.sound import wanted as wanted_sound
 from orbridge.gateway.tracks import select, tracks_of
 
 if TYPE_CHECKING:
@@ -172,9 +173,9 @@ class RoomBridge:
             if not shown.why or track is None or refused is None:
                 break
             picture = next(picture for picture in pictures if picture.track == track)
-            wanted = converts.wanted(track, (picture.width, picture.height), picture.fps, sink.limit)
+            wanted = converts.wanted(picture, sink.limit)
             try:
-                track = converts.use(member.id, wanted, picture.codec, picture.name)
+                track = converts.use(member.id, wanted, picture)
             except LocalError as exc:
                 refused[picture.track] = str(exc)
                 continue
@@ -204,7 +205,7 @@ class RoomBridge:
             except LocalError as exc:
                 used.remarks[voice.owner].append(Note("sound_withheld", f"its sound isn't heard in the room: {exc}"))
                 continue
-            used.sounds[room].add((voice.track, OPUS.name))
+            used.sounds[room].add(wanted_sound(voice.track, voice.codec, OPUS))
             made.append(Voice(track, voice.owner, OPUS))
         return made
 
@@ -232,5 +233,5 @@ class RoomBridge:
 
     def _convert(self, member: Participant, track: int, source: Codec, codec: Codec, used: Round) -> int:
         made = self._converters.sound.use(member.id, track, source, codec)
-        used.sounds[member.id].add((track, codec.name))
+        used.sounds[member.id].add(wanted_sound(track, source, codec))
         return made

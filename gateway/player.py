@@ -9,6 +9,7 @@ from orbridge.codecs.media import AAC, H264, Kind, Role
 from orbridge.gateway.converters import Converters, Round, converted
 from orbridge.gateway.rooms.return_path import mismatch, same_audio
 from orbridge.gateway.session import Note, Session, Sink
+from orbridge.gateway.sound import wanted
 from orbridge.gateway.tracks import codec_of, picture_of, select, stream_facts
 
 if TYPE_CHECKING:
@@ -66,15 +67,15 @@ class Player:
         if sink.codec.name != H264.name:
             raise LocalError(why)
         converts, user = self._converters.pictures, self.session.id
-        wanted = converts.wanted(picture.track, (picture.width, picture.height), picture.fps, sink.limit)
+        needed = converts.wanted(picture, sink.limit)
         try:
-            track = converts.use(user, wanted, picture.codec, picture.name)
+            track = converts.use(user, needed, picture)
         except LocalError as exc:
             if picture.codec.name != sink.codec.name:
                 raise LocalError(f"{why}, and {exc}") from exc
             used.remarks[user].append(Note("picture_withheld", f"{why}, and {exc}"))
             return picture.track
-        used.pictures[user].add(wanted)
+        used.pictures[user].add(needed)
         used.remarks[user].append(converted(why, converts.note_of(track)))
         return track
 
@@ -84,5 +85,5 @@ class Player:
         # One stream's AAC stays what it is, so whatever its rate, a player of AAC takes it.
         if same_audio(codec, sink.codec) or codec.name == sink.codec.name == AAC.name:
             return int(known["id"])
-        used.sounds[self.session.id].add((known["id"], sink.codec.name))
+        used.sounds[self.session.id].add(wanted(known["id"], codec, sink.codec))
         return self._converters.sound.use(self.session.id, known["id"], codec, sink.codec)

@@ -108,8 +108,12 @@ class _Transcoder:
     users: set[str] = field(default_factory=set)
 
 
-# Source track and codec name of what comes out.
-Wanted = tuple[int, str]
+# Source track, its codec (which may change while it runs), and that of what comes out, by name.
+Wanted = tuple[int, str, str]
+
+
+def wanted(track: int, source: Codec, codec: Codec) -> Wanted:
+    return track, source.name, codec.name
 
 
 class Transcoders:
@@ -127,7 +131,7 @@ class Transcoders:
 
     def use(self, user: str, track: int, source: Codec, codec: Codec) -> int:
         """The track's sound in this codec; released by ``release(user)``. Raises LocalError with a sentence."""
-        key = (track, codec.name)
+        key = wanted(track, source, codec)
         if source.name not in MIX_CODECS or codec.name not in MIX_CODECS:
             job = self.conversions.use(
                 user,
@@ -154,7 +158,7 @@ class Transcoders:
         return running.output.track_id
 
     def release(self, user: str, *, keep: Collection[Wanted] = ()) -> None:
-        """``user`` needs none any more but those of (track, codec name) in ``keep``."""
+        """``user`` needs none any more but those in ``keep``."""
         self.conversions.release(user, keep=keep)
         for key in [key for key, running in self._running.items() if user in running.users and key not in keep]:
             running = self._running[key]

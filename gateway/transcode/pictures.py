@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
-from orbridge.codecs.media import H264, Codec, VideoLimit
+from orbridge.codecs.media import H264, VideoLimit
+from orbridge.gateway.rooms.return_path import Picture
 from orbridge.gateway.transcode.shared import Conversions
 from orbridge.gateway.transcode.video import Bounds, VideoConverter
 
@@ -16,8 +17,8 @@ QUEUE_MS = 2_000
 USUAL_FPS = 30
 LINGER_S = 4.0
 
-# Source track, and what the encoded picture must keep to.
-Wanted = tuple[int, Bounds]
+# Source track, its codec's name (which may change while it runs), and what the encoded picture must keep to.
+Wanted = tuple[int, str, Bounds]
 
 
 class PictureTranscoders:
@@ -31,19 +32,19 @@ class PictureTranscoders:
         """Call with a source track's id when its conversion failed, may be tried again or has something to say."""
         self.conversions.changed = changed
 
-    def wanted(self, track: int, size: tuple[int, int], fps: float, limit: VideoLimit | None) -> Wanted:
-        """What a viewer needs. ``size``: the picture's, (0, 0) while unknown; a limit that it keeps is no limit."""
+    def wanted(self, picture: Picture, limit: VideoLimit | None) -> Wanted:
+        """What a viewer with this limit needs. A limit that the picture keeps as it is, is no limit."""
         kbps = self._max_kbps
         if limit is not None and 0 < limit.max_kbps < kbps:
             kbps = limit.max_kbps
-        width, height = size if size[0] else self._size(track)
+        width, height = (picture.width, picture.height) if picture.width else self._size(picture.track)
         # In steps, because what is measured goes up and down and a conversion shall not begin anew for it.
-        rate = USUAL_FPS if fps <= USUAL_FPS * 1.3 else 2 * USUAL_FPS
+        rate = USUAL_FPS if picture.fps <= USUAL_FPS * 1.3 else 2 * USUAL_FPS
         if limit is not None and width and limit.admits(width, height, rate):
             limit = None
         elif limit is not None:
             limit = VideoLimit(limit.max_fs, limit.max_mbps)
-        return track, Bounds(kbps, limit)
+        return picture.track, picture.codec.name, Bounds(kbps, limit)
 
     def _size(self, track: int) -> tuple[int, int]:
         """What a running conversion of the track has found out; the bus doesn't know every codec's sizes."""
@@ -52,20 +53,16 @@ class PictureTranscoders:
                 return facts["source_width"], facts["source_height"]
         return 0, 0
 
-    def use(self, user: str, wanted: Wanted, source: Codec, sender: str) -> int:
-        """The track to show; released by ``release(user)``. Raises LocalError with a sentence.
-
-        ``sender``: name of who sends the picture, for the sentence.
-        """
-        track, bounds = wanted
+    def use(self, user: str, wanted: Wanted, picture: Picture) -> int:
+        """The track to show; released by ``release(user)``. Raises LocalError with a sentence."""
         job = self.conversions.use(
             user,
             wanted,
-            track,
-            source,
+            picture.track,
+            picture.codec,
             H264,
-            lambda: VideoConverter(source, bounds),
-            full=lambda: self._full(sender),
+            lambda: VideoConverter(picture.codec, wanted[-1]),
+            full=lambda: self._full(picture.name),
         )
         return job.track_id
 
