@@ -31,6 +31,9 @@ SETTLING_NS = 300_000_000
 SLEW = 50
 # ... unless it is so large that it can't be followed slowly.
 STEP_NS = 500_000_000
+# A source that comes later and later is mostly an encoder that can't keep up: its pictures are still in step with each
+# other, and a step would show as a break. So more of that is followed slowly.
+LATE_STEP_NS = 4_000_000_000
 
 
 @dataclass(slots=True)
@@ -87,7 +90,7 @@ class SourceClock:
         if not self._is_settled:
             if arrival_ns - (self._began_ns or 0) >= SETTLING_NS:
                 self._is_settled, self._offset = True, target
-        elif abs(error) > STEP_NS:
+        elif not -STEP_NS <= error <= LATE_STEP_NS:
             self._offset = target
         elif passed > 0:
             most = passed // SLEW

@@ -103,6 +103,17 @@ def test_a_stall_and_the_burst_after_it_are_no_jump() -> None:
     assert all(abs(error - 5) < 30 for _, error, _ in results)
 
 
+def test_an_encoder_that_cannot_keep_up_makes_no_break() -> None:
+    """It falls two seconds behind, picture by picture; what it sends stays in step."""
+    clock, follower, got = SourceClock(), Follower(90_000), list[int]()
+    for number in range(1000):
+        arrival = START_NS + number * 40 * MS + min(number, 500) * 4 * MS
+        media = clock.arrived(Kind.VIDEO, number * 40, arrival)
+        got.append(follower.host_ns(media * 90, clock.capture_ns(media, arrival)))
+    steps = [(after - before) / MS for before, after in itertools.pairwise(got)]
+    assert all(38 <= step <= 42 for step in steps), (min(steps), max(steps))
+
+
 def test_after_an_interruption_media_time_goes_on() -> None:
     clock = SourceClock()
     captured(clock, Encoder().units(10))
