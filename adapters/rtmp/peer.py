@@ -121,7 +121,8 @@ class Peer:
                     self._end(CloseReason.REMOTE_HANGUP)
             case Failed():
                 self._ground.failed["protocol"] += 1
-                log.info(events.PEER_FAILED, remote=self.wire.remote, problem=str(event.error))
+                if count := self._ground.failures.take():
+                    log.info(events.PEER_FAILED, remote=self.wire.remote, problem=str(event.error), count=count)
                 self._end(CloseReason.PROTOCOL_ERROR, f"the peer broke the protocol: {event.error}")
                 self._close()
             case Closed():
@@ -205,18 +206,25 @@ class Peer:
         outlet.open(event.stream_id, self.wire.send, self.wire.buffered, self._stalled)
         self._open(session)
 
-    def _open(self, session: RtmpSession) -> None:
+    def _open(self, session: PublishSession | PlaySession) -> None:
         self.session = session
         self._ground.registry.add(session)
         session.move(State.CONNECTING)
         session.move(State.ACTIVE)
-        self._ground.context.router.attach(session)
+        try:
+            self._ground.context.router.attach(session)
+        except ValueError as exc:
+            # There are too many rooms.
+            session.end(CloseReason.REFUSED, str(exc))
 
     # how it ends
 
     def _refuse(self, refused: Refused, target: Target, what: str) -> None:
+        # A publisher's name may be its key, put into the wrong place.
         name = target.name[:60] if what == "play" else None
-        log.info(events.PEER_REFUSED, remote=self.wire.remote, what=what, stream=name, problem=refused.text)
+        if count := self._ground.refusals.take():
+            remote = self.wire.remote
+            log.info(events.PEER_REFUSED, remote=remote, what=what, stream=name, problem=refused.text, count=count)
 
     def _wait_for_stream(self, session: PlaySession, now_s: float) -> None:
         if session.outlet.selected:
