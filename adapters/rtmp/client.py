@@ -76,6 +76,7 @@ class ClientSession(RtmpSession):
         self.move(State.CONNECTING)
         self._ground.context.router.attach(self)
         self._task = asyncio.get_running_loop().create_task(self._run())
+        self._task.add_done_callback(self._done)
 
     async def hangup(self, reason: CloseReason, text: str = "") -> None:
         task, self._task = self._task, None
@@ -90,6 +91,12 @@ class ClientSession(RtmpSession):
             "legs": [],
             "rtmp": {"doing": self.doing, "attempts": self.attempts, "failures": self._backoff.failures},
         }
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        """It tries for ever, so it ends when it is hung up, or by a fault of ours."""
+        if not task.cancelled() and (fault := task.exception()) is not None:
+            log.error(events.LINK_FAILED, session=self.id, remote=self.remote, problem=repr(fault), exc_info=fault)
+            self.over(CloseReason.FAULT)
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()

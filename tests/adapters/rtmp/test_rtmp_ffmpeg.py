@@ -118,7 +118,7 @@ PICTURES = "-f lavfi -re -i testsrc2=size=320x240:rate=25 -g 25 -pix_fmt yuv420p
     ("codec", "options"),
     [
         ("vp9", "-c:v libvpx-vp9 -deadline realtime -cpu-used 8"),
-        ("av1", "-c:v libaom-av1 -usage realtime -cpu-used 9 -lag-in-frames 0"),
+        ("av1", "-c:v libaom-av1 -usage realtime -cpu-used 8 -lag-in-frames 0"),
     ],
 )
 async def test_other_codecs_by_enhanced_rtmp(tmp_path: Path, codec: str, options: str) -> None:

@@ -210,3 +210,15 @@ def test_waits_grow_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [waits.wait_s() for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
     assert waits.wait_s(lasted_s=60) == 1
     assert backoff.Backoff(lambda: 0.0).wait_s() == 0.5
+
+
+async def test_a_fault_of_ours_ends_the_session_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_self: client.PushSession) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(client.PushSession, "_link", broken)
+    async with rtmp_gateway(pushes=[push_to(free_port())]) as ours:
+        session = only(ours, client.PushSession)
+        encoder = await Encoder.start(ours.port, PUBLISH)
+        await until("it is over", lambda: session.reason is CloseReason.FAULT)
+        await encoder.stop()
