@@ -94,9 +94,9 @@ class FfmpegPublisher:
         if self.codec == "vp9":
             return ["-c:v", "libvpx-vp9", "-deadline", "realtime", "-cpu-used", "8", "-lag-in-frames", "0", *common[2:]]
         if self.codec == "av1":
-            # pictures that aren't shown have no timestamp of their own in FLV: low delay makes none
-            parameters = f"pred-struct=1:lookahead=0:keyint={self.gop}"
-            return ["-c:v", "libsvtav1", "-preset", "12", "-svtav1-params", parameters, "-pix_fmt", "yuv420p"]
+            # pictures that aren't shown have no timestamp of their own in FLV: without lag there are none
+            quick = ["-usage", "realtime", "-cpu-used", "8", "-lag-in-frames", "0"]
+            return ["-c:v", "libaom-av1", *quick, *common[2:]]
         tune = ["-bf", str(self.bframes)] if self.bframes else ["-tune", "zerolatency"]
         parameters = "scenecut=0:b-adapt=0" if self.bframes else "scenecut=0"
         profile = ["-profile:v", "main" if self.bframes else "baseline"]

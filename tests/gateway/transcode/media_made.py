@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from typing import Any
@@ -116,6 +117,10 @@ def encode_pictures(
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
     encoder.time_base, encoder.framerate, encoder.gop_size = Fraction(1, 90_000), Fraction(fps), group
     encoder.bit_rate, encoder.options, encoder.thread_count = 1_500_000, options, 1
+    # opened here, so that what SVT-AV1 does to its caller can be undone: run by root it makes it, and whatever that
+    # starts later, a real-time process
+    encoder.open()
+    os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
     ground = background(width, height)
 
     def frames() -> Iterator[VideoFrame | None]:
