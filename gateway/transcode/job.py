@@ -31,8 +31,9 @@ log = structlog.get_logger(__name__)
 
 IDLE_WAIT_MS = 100
 UNITS_AT_ONCE = 64
-# A source that sends nothing for so long has a gap: the converter is told of the time that passed.
-STALLED_NS = 400_000_000
+# A source that sends nothing for so long has a gap: the converter is told of the time that passed. Less is the
+# network's: a lost packet of TCP takes some hundred milliseconds, and what comes after it is worth hearing.
+STALLED_NS = 1_000_000_000
 # Media threads of the engine come first.
 NICE = 5
 

@@ -102,9 +102,10 @@ async def test_the_engine_converts_what_it_can(bus: Bus) -> None:
 
 
 async def test_closing_ends_every_thread(bus: Bus) -> None:
+    before = set(threading.enumerate())
     publisher = bus.publish("a", [AAC])
     transcoders = Transcoders(bus.engine)
     transcoders.use("one", publisher.tracks[Kind.AUDIO].id, AAC, OPUS)
-    assert [thread for thread in threading.enumerate() if thread.name.startswith("transcoded/")]
+    assert [thread.name for thread in set(threading.enumerate()) - before] == ["transcoded/2/opus-1"]
     transcoders.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("transcoded/")]
+    assert not set(threading.enumerate()) - before
