@@ -9,6 +9,7 @@ are cut they are faded. No clock is read here, nothing is decoded.
 from __future__ import annotations
 
 import itertools
+import math
 from fractions import Fraction
 from typing import TypeAlias
 
@@ -33,9 +34,11 @@ MOVE_MS = 200
 # In the beginning, when a source's capture times are still being found out, it is moved whenever it is off by this.
 SETTLING_S = 2
 SETTLED_MS = 5
-# Capture times are averaged over about this long; what is left of the error is led back over LEAD_S, by 1000 ppm at
-# most: less than two cents of a semitone.
+# Capture times are averaged over about this long. An error up to LEFT_MS is left alone, because times that go to and
+# fro (a mix has those of its loudest voice) are no drift, and each sample's moment is known all the same; what is
+# beyond is led back over LEAD_S, by 1000 ppm at most: less than two cents of a semitone.
 AVERAGE_S = 1.0
+LEFT_MS = 20
 LEAD_S = 10.0
 RATIO_LIMIT = 1e-3
 
@@ -208,7 +211,8 @@ class Timeline:
         return belongs - (self.end + self._stretch.held - self._skip)
 
     def _correction(self) -> float:
-        return max(-RATIO_LIMIT, min(RATIO_LIMIT, self._offset / (LEAD_S * RATE_HZ)))
+        beyond = max(0.0, abs(self._offset) - LEFT_MS * RATE_HZ / 1000)
+        return math.copysign(min(RATIO_LIMIT, beyond / (LEAD_S * RATE_HZ)), self._offset)
 
     def _cut(self, gap: int) -> int:
         """Leave ``gap`` samples of silence, or leave out as many of what follows. Returns how many it became."""

@@ -77,9 +77,9 @@ def test_ten_minutes_at_200_ppm() -> None:
     for number in range(frames):
         capture_ns = T0_NS + round(number * 1024 / 48_000 * 1e9 * (1 + 200e-6))
         made += converter.feed(sound_unit(number * 1024, capture_ns, unit.payload))
-    assert made[-1].pts - made[0].pts == pytest.approx(600 * (1 + 200e-6) * 48_000, abs=2500)
+    assert made[-1].pts - made[0].pts == pytest.approx(600 * (1 + 200e-6) * 48_000, abs=3500)
     lag_ns = [one.capture_ns - T0_NS - (one.pts - made[0].pts) * 1e9 / 48_000 for one in made]
-    assert max(lag_ns) - min(lag_ns) < 15e6, "the samples keep to our clock"
+    assert max(lag_ns) - min(lag_ns) < 32e6, "the samples keep to our clock"
     sound = heard(converter, made[-500:])[0, 4800:]
     shifted = hz / (1 + 200e-6)
     assert level_at(sound[:48_000], shifted) == pytest.approx(0.3, abs=0.02)

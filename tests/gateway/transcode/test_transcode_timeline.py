@@ -72,8 +72,8 @@ def test_hours_of_drift_neither_click_nor_lag(ppm: int, seconds: int) -> None:
             last, line.heard, line.first = joined[-2:], [], []
     assert worst_step < 0.0005
     assert max(abs(error) for error in errors_ms) < 2.0, "a sample's time is when it was captured"
-    # Hours of our clock are as many hours of samples: what is left is what the correction needs to be steady.
-    assert max(abs(offset) for offset in offsets_ms) < 15.0
+    # Hours of our clock are as many hours of samples: what is left is what is left alone, and the correction's own.
+    assert max(abs(offset) for offset in offsets_ms) < 32.0
     assert line.timeline.end / RATE_HZ == pytest.approx(seconds * (1 + ppm / 1e6), abs=0.03)
     assert line.timeline.ratio_ppm == pytest.approx(-ppm, abs=60)
     assert (line.timeline.silence, line.timeline.trimmed) == (0, 0)
