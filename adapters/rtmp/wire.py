@@ -82,8 +82,10 @@ class Wire(asyncio.Protocol):
             self._owner.lost(str(exc) if exc is not None else "")
 
     def _drain(self) -> None:
-        for event in self.connection.events():
-            self._owner.event(event)
+        # an answer can bring more: a peer that doesn't wait for answers has sent what comes after them already
+        while events := self.connection.events():
+            for event in events:
+                self._owner.event(event)
         self.flush()
 
     def flush(self) -> None:

@@ -18,7 +18,7 @@ use crate::output::Event;
 use crate::unit::{IdMap, LegId, Ns, QueueId, TrackId, Unit, UnitRef};
 use events::Events;
 use parking_lot::Mutex;
-use poll::{Poller, Signal};
+use poll::{Later, Poller, Signal};
 use ports::Ports;
 use socket::Socket;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -31,6 +31,10 @@ use std::thread::JoinHandle;
 
 /// Units that wait for the media thread, which takes them in its next wake-up; beyond, its host is drowning.
 const INBOX_UNITS: usize = 8192;
+
+/// How long the first of them waits for others: who writes from Python, and mixers, write several in a row, and waking
+/// up for each costs more than the units.
+const INBOX_WAITS: Ns = 1_000_000;
 
 pub struct Config {
     pub udp_ports: (u16, u16),
@@ -79,6 +83,7 @@ pub struct Shared {
     pub counters: Counters,
     poller: Poller,
     wake: Signal,
+    filled: Later,
     changed: AtomicBool,
     closing: AtomicBool,
     gso: bool,
@@ -95,6 +100,7 @@ pub struct Engine {
 /// Which of a leg's sockets an epoll token means.
 const RTCP_BIT: u64 = 1 << 32;
 const WAKE: u64 = u64::MAX;
+const FILLED: u64 = u64::MAX - 1;
 
 impl Engine {
     pub fn start(config: &Config) -> io::Result<Engine> {
@@ -113,12 +119,14 @@ impl Engine {
             counters: Counters::default(),
             poller: Poller::new()?,
             wake: Signal::new()?,
+            filled: Later::new(INBOX_WAITS)?,
             changed: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             gso: config.gso,
             receive_buffer_bytes: config.receive_buffer_bytes,
         });
         shared.poller.add(shared.wake.raw(), WAKE)?;
+        shared.poller.add(shared.filled.raw(), FILLED)?;
         let thread = std::thread::Builder::new().name("media".into()).spawn({
             let shared = shared.clone();
             move || worker::Worker::new(shared).run()
@@ -176,7 +184,7 @@ impl Shared {
         }
         inbox.append(units);
         drop(inbox);
-        self.wake.raise();
+        self.filled.raise();
     }
 
     pub fn say(&self, event: Event) {

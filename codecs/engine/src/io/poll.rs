@@ -93,6 +93,49 @@ impl Poller {
     }
 }
 
+/// A flag that becomes readable a moment after it was raised, so that what is raised meanwhile wakes the waiter once.
+#[derive(Debug)]
+pub struct Later {
+    fd: OwnedFd,
+    raised: AtomicBool,
+    after: libc::itimerspec,
+}
+
+impl Later {
+    pub fn new(after: Ns) -> io::Result<Later> {
+        // SAFETY: plain system call; the descriptor is owned at once.
+        let fd = unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let never = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        let at = libc::timespec { tv_sec: (after / 1_000_000_000) as i64, tv_nsec: (after % 1_000_000_000) as i64 };
+        let after = libc::itimerspec { it_interval: never, it_value: at };
+        // SAFETY: just made and owned by nobody else.
+        Ok(Later { fd: unsafe { OwnedFd::from_raw_fd(fd) }, raised: AtomicBool::new(false), after })
+    }
+
+    pub fn raw(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    /// Costs a system call only when it wasn't raised.
+    pub fn raise(&self) {
+        if !self.raised.swap(true, Ordering::SeqCst) {
+            // SAFETY: `after` is valid; nothing is asked back. It can't fail for a timer of ours.
+            unsafe { libc::timerfd_settime(self.raw(), 0, &raw const self.after, std::ptr::null_mut()) };
+        }
+    }
+
+    /// As `Signal::lower`.
+    pub fn lower(&self) {
+        let mut count = 0u64;
+        // SAFETY: eight bytes into a live integer; not blocking.
+        unsafe { libc::read(self.raw(), (&raw mut count).cast(), 8) };
+        self.raised.store(false, Ordering::SeqCst);
+    }
+}
+
 /// A flag that another thread, or an event loop, waits for.
 #[derive(Debug)]
 pub struct Signal {

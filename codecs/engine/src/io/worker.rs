@@ -4,7 +4,7 @@ use super::outbound::Outbound;
 use super::poll::{self, Signal};
 use super::ration::Ration;
 use super::socket::Inbound;
-use super::{Shared, Sockets, State, RTCP_BIT, WAKE};
+use super::{Shared, Sockets, State, FILLED, RTCP_BIT, WAKE};
 use crate::output::{Event, Output, Path};
 use crate::unit::{IdMap, LegId, Ns, QueueId, Unit};
 use parking_lot::MutexGuard;
@@ -88,10 +88,10 @@ impl Worker {
             ration.spend(woken, shared.counters.packets_in.load(Relaxed));
             shared.counters.wakeups.fetch_add(1, Relaxed);
             for event in &ready[..count] {
-                if event.u64 == WAKE {
-                    shared.wake.lower();
-                } else {
-                    self.receive(event.u64, woken);
+                match event.u64 {
+                    WAKE => shared.wake.lower(),
+                    FILLED => shared.filled.lower(),
+                    token => self.receive(token, woken),
                 }
             }
             self.turn();
