@@ -134,7 +134,24 @@ def parse(text: str, path: Path, environment: Mapping[str, str]) -> Loaded:
     problems = list(check(config))
     if problems:
         raise ConfigError(str(path), problems)
-    return Loaded(config, path.parent.resolve(), str(path))
+    folder = path.parent.resolve()
+    return Loaded(with_paths(config, folder), folder, str(path))
+
+
+def with_paths(config: Config, folder: Path) -> Config:
+    """Certificates named relative to the file's folder, found from anywhere."""
+
+    def found(name: str) -> str:
+        return str(folder / Path(name).expanduser()) if name else ""
+
+    sip, rtmp = config.sip, config.rtmp
+    return msgspec.structs.replace(
+        config,
+        sip=msgspec.structs.replace(
+            sip, tls_certificate=found(sip.tls_certificate), tls_key=found(sip.tls_key), tls_ca=found(sip.tls_ca)
+        ),
+        rtmp=msgspec.structs.replace(rtmp, tls_certificate=found(rtmp.tls_certificate), tls_key=found(rtmp.tls_key)),
+    )
 
 
 def plain(problem: str) -> str:

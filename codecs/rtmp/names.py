@@ -6,7 +6,7 @@ or in the application. All of them are read, the more exact place wins.
 
 from __future__ import annotations
 
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote
 
 _MAX_PARAMETERS = 64
 
@@ -18,11 +18,15 @@ def split_query(text: str) -> tuple[str, dict[str, str]]:
 
 
 def read_query(query: str) -> dict[str, str]:
-    """Parameters of a query, percent-decoded; what comes after the 64th is left out."""
-    pieces = query.replace("?", "&").split("&")[:_MAX_PARAMETERS]
+    """Parameters of a query, percent-decoded; what comes after the 64th is left out.
+
+    A plus sign stands for itself: keys in base64 have it, and no encoder writes HTML forms.
+    """
     found: dict[str, str] = {}
-    for name, value in parse_qsl("&".join(pieces), keep_blank_values=True):
-        found.setdefault(name, value)
+    for piece in query.replace("?", "&").split("&")[:_MAX_PARAMETERS]:
+        name, equals, value = piece.partition("=")
+        if name or equals:
+            found.setdefault(unquote(name), unquote(value))
     return found
 
 

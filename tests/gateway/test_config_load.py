@@ -121,6 +121,27 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load(tmp_path / "absent.toml", {})
 
 
+def test_certificates_are_found_relative_to_the_file(tmp_path: Path) -> None:
+    text = """
+    [sip]
+    listen = ["tls:127.0.0.1:5061"]
+    tls_certificate = "tls/sip.pem"
+    tls_key = "/etc/keys/sip.pem"
+    [rtmp]
+    tls_listen = "127.0.0.1:1936"
+    tls_certificate = "tls/rtmp.pem"
+    tls_key = "tls/rtmp.key"
+    """
+    (tmp_path / "orbridge.toml").write_text(text)
+    config = load(tmp_path / "orbridge.toml", {}).config
+    assert (config.sip.tls_certificate, config.sip.tls_key) == (f"{tmp_path}/tls/sip.pem", "/etc/keys/sip.pem")
+    assert (config.rtmp.tls_certificate, config.rtmp.tls_key) == (
+        f"{tmp_path}/tls/rtmp.pem",
+        f"{tmp_path}/tls/rtmp.key",
+    )
+    assert config.sip.tls_ca == ""
+
+
 def test_secrets_are_read_relative_to_the_file(tmp_path: Path) -> None:
     (tmp_path / "keys").mkdir()
     (tmp_path / "keys" / "dr-li").write_text("s3cret\n")

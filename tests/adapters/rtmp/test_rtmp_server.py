@@ -160,6 +160,7 @@ async def test_who_may_play_what() -> None:
             ("live", f"or-3/tower/main?token={TOKEN}"),
             ("live/or-3", f"tower/main?token={TOKEN}"),
             ("live", f"tower?token={ADMIN}"),
+            ("live", f"tower?key={TOKEN}"),
         ):
             client = await player(gateway, name, app)
             await until("pictures", lambda client=client: client.media("video"))
