@@ -40,8 +40,10 @@ def check(seen: Decoded, tone: float, size: tuple[int, int] = (640, 360), second
 
 
 async def has_both(gateway: Gateway, device: str) -> bool:
-    (session,) = [session for session in await gateway.sessions() if session["device"] == device]
-    facts = await gateway.api("GET", f"/sessions/{session['id']}")
+    sessions = [session for session in await gateway.sessions() if session["device"] == device]
+    if not sessions:
+        return False
+    facts = await gateway.api("GET", f"/sessions/{sessions[0]['id']}")
     return len(facts["stats"]["rtmp"]["tracks"]) == 2
 
 
@@ -65,6 +67,7 @@ async def test_ffmpeg_publishes_and_everybody_plays(
 ) -> None:
     publisher = FfmpegPublisher(gateway.publish_url(name), tmp_path, version=version, tone=1000, bframes=bframes)
     async with publisher:
+        await until("picture and sound have begun", lambda: has_both(gateway, name))
         url = gateway.play_url(name)
         probing = asyncio.create_task(ffprobe(url, seconds=SECONDS))
         files = await play_with_all(url, tmp_path)
@@ -80,6 +83,7 @@ async def test_ffmpeg_publishes_and_everybody_plays(
 
 async def test_gstreamer_publishes_and_everybody_plays(gateway: Gateway, tmp_path: Path) -> None:
     async with GstreamerPublisher(gateway.publish_url("tower"), tmp_path):
+        await until("picture and sound have begun", lambda: has_both(gateway, "tower"))
         files = await play_with_all(gateway.play_url("tower"), tmp_path)
     for file in files:
         check(await decoded(file), 300)
