@@ -48,30 +48,38 @@ def pin(pid: int, processor: int) -> None:
         os.sched_setaffinity(int(task.name), {processor})
 
 
-def relay(pid: int, urls: list[str], path: Path, chunk_bytes: int) -> tuple[float, list[str]]:
-    """(CPU ms a megabyte of what the process delivered, why it doesn't count)."""
-    pin(pid, processors()[1])
+def relay(pids: dict[str, int], urls: list[str], path: Path, chunk_bytes: int) -> tuple[dict[str, float], list[str]]:
+    """(CPU ms a megabyte of what each process delivered, why it doesn't count).
+
+    Both servers carry the same traffic in the same seconds on the same processor, so that whatever makes the machine
+    slower for one makes it slower for the other.
+    """
+    for pid in pids.values():
+        pin(pid, processors()[1])
     command = module("rtmp_traffic", path, chunk_bytes, PLAYERS, *urls)
     with Program(command, processor=processors()[0], log="rtmp-traffic") as traffic:
         traffic.answer()
-        before = processor_ns(pid)
+        before = {name: processor_ns(pid) for name, pid in pids.items()}
         answer: dict[str, Any] = traffic.ask("go", within_s=SECONDS * 3 + 30)
-        used = processor_ns(pid) - before
-    return used / answer["delivered_bytes"] if answer["delivered_bytes"] else 0.0, answer["faults"]
+        used = {name: processor_ns(pid) - before[name] for name, pid in pids.items()}
+    if answer["faults"]:
+        return {}, answer["faults"]
+    each = answer["delivered_bytes"] / len(pids)
+    # ns a byte are ms a megabyte
+    return {name: ns / each for name, ns in used.items()}, []
 
 
 async def _round(samples: Samples, number: int, path: Path, chunk_bytes: int) -> None:
-    used = {}
-    for name, server in (("ours", ours), ("theirs", theirs)):
-        async with server() as (pid, urls):
-            try:
-                used[name], faults = await asyncio.to_thread(relay, pid, urls, path, chunk_bytes)
-            except ProgramError as exc:
-                faults = [str(exc)]
-        if faults:
-            samples.reject(f"round {number}, chunks of {chunk_bytes}, {name}: {faults[0]} ({len(faults)} in all)")
-            return
-    # ns a byte are ms a megabyte
+    async with ours() as (our_pid, our_urls), theirs() as (their_pid, their_urls):
+        pids = {"ours": our_pid, "theirs": their_pid}
+        urls = [url for pair in zip(our_urls, their_urls, strict=True) for url in pair]
+        try:
+            used, faults = await asyncio.to_thread(relay, pids, urls, path, chunk_bytes)
+        except ProgramError as exc:
+            used, faults = {}, [str(exc)]
+    if faults:
+        samples.reject(f"round {number}, chunks of {chunk_bytes}: {faults[0]} ({len(faults)} in all)")
+        return
     samples.add(
         **{
             f"ours{chunk_bytes}": used["ours"],
