@@ -42,6 +42,7 @@ class RtmpAdapter:
 
     async def start(self) -> None:
         await self._server.start(self._context.config.rtmp)
+        self._doubt_keys()
         await self._settle_pushes(self._context.config)
 
     async def stop(self, deadline_s: float) -> None:
@@ -57,6 +58,7 @@ class RtmpAdapter:
 
     async def reload(self, config: Config) -> None:
         """Pushes and rooms that are sent out changed; devices and their keys are looked up when somebody comes."""
+        self._doubt_keys()
         await self._settle_pushes(config)
 
     async def dial(self, target: Device | str, room: str) -> Session:
@@ -91,6 +93,10 @@ class RtmpAdapter:
             "refused": dict(self._ground.gate.counts),
             "failed": dict(self._ground.failed),
         }
+
+    def _doubt_keys(self) -> None:
+        for device, problem in self._ground.gate.doubts():
+            log.warning(events.KEY_DOUBTED, device=device, problem=problem)
 
     # what is sent out by configuration
 

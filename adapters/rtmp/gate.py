@@ -7,7 +7,7 @@ import hmac
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from orbridge.adapters.rtmp.address import Target
@@ -20,6 +20,9 @@ from orbridge.gateway.wrong_tokens import WrongTokens, network_of
 LIVE = "live"
 ROOMS = "rooms"
 KEY = "key"
+# Characters that mean something in an address; ffmpeg cuts at the last slash even behind the question mark.
+DIVIDERS = "/?&#% "
+GOOD_KEY_LENGTH = 16
 TOKEN = "token"
 UNKNOWN = "no device of this name may publish with this key"
 STREAM_LIMIT = 200
@@ -114,6 +117,16 @@ class Gate:
         except Refused:
             self.counts["wrong_token"] += 1
             raise
+
+    def doubts(self) -> Iterator[tuple[str, str]]:
+        """(device, what is wrong with its key) for keys that can be guessed or that encoders won't send whole."""
+        for device in self._context.config.devices:
+            key = (self._key_of(device) or b"").decode("utf-8", "replace") if device.adapter == "rtmp" else ""
+            cut = next((character for character in key if character in DIVIDERS), None)
+            if cut is not None:
+                yield device.name, f"its key has {cut!r}, where encoders cut addresses: use letters, digits, - and _"
+            elif key and len(key) < GOOD_KEY_LENGTH:
+                yield device.name, f"its key has fewer than {GOOD_KEY_LENGTH} characters: too easy to guess"
 
     def _key_of(self, device: Device) -> bytes | None:
         if not device.key_file:
