@@ -61,7 +61,10 @@ class DeviceHistory:
         """How it stands. ``session``: the device's, None when it has none; ``registered``: we know where to call it."""
         if session is not None and session.state is not State.CLOSED:
             up = session.state in (State.ACTIVE, State.HELD)
-            reason = "on hold" if session.state is State.HELD else "; ".join(note.text for note in session.notes)
+            room = self._rooms.get(session.room)
+            member = room.members.get(session.id) if room else None
+            notes = member.notes if member else session.notes
+            reason = "on hold" if session.state is State.HELD else "; ".join(note.text for note in notes)
             since_at = self._followed.get(session.id)
             return DeviceStatus(device, "connected" if up else "connecting", session.id, since_at, reason)
         past = self._past.get(device.name)

@@ -128,7 +128,7 @@ class Routing:
             return
         player = self._players.get(session.id)
         if player is not None:
-            player.refresh()
+            self._settle(player)
             return
         self.rooms.touch(session.room)
         self._refresh(session)
@@ -141,13 +141,38 @@ class Routing:
         streams = set(session.published.values())
         for player in self._players.values():
             if player.stream in streams:
-                player.refresh()
+                self._settle(player)
+
+    def _settle(self, player: Player) -> None:
+        player.refresh()
+        self._tell_owner(player.stream)
+
+    def _tell_owner(self, stream: str) -> None:
+        """Whoever looks for a fault looks at who publishes the stream, not at those who can't be shown it."""
+        session = next((s for s in self.sessions.values() if stream in s.published.values()), None)
+        room = self.rooms.get(session.room) if session is not None else None
+        member = room.members.get(session.id) if room is not None and session is not None else None
+        if member is None:
+            return
+        reasons = [
+            note.text
+            for player in self._players.values()
+            if player.stream == stream
+            for note in player.session.notes
+            if note.code == "picture_withheld"
+        ]
+        who = "a viewer" if len(reasons) == 1 else f"{len(reasons)} viewers"
+        unseen = f"{who} can't be shown its picture as it should be: {reasons[0]}" if reasons else ""
+        if unseen != member.unseen:
+            member.unseen = unseen
+            self.rooms.touch(member.session.room)
 
     def _session_closed(self, session: Session, reason: CloseReason) -> None:
         self.sessions.pop(session.id, None)
         player = self._players.pop(session.id, None)
         if player is not None:
             player.close()
+            self._tell_owner(player.stream)
         else:
             bridge = self._bridges.get(session.room)
             if bridge is not None:
@@ -239,4 +264,4 @@ class Routing:
                 break
         for player in self._players.values():
             if track_id in player.tracks:
-                player.refresh()
+                self._settle(player)

@@ -21,6 +21,7 @@ class Participant:
         id: the id of the session behind it.
         order: counts who came first.
         problem: why it is shown no picture or not the one asked for, in words; empty when all is well.
+        unseen: why somebody who plays its stream can't be shown the picture as it should be, in words; empty: nobody.
         remarks: what else people should know of what it is shown and played, and of what others make of its sound.
     """
 
@@ -29,6 +30,7 @@ class Participant:
     speaking: bool = False
     problem: str = ""
     remarks: tuple[Note, ...] = ()
+    unseen: str = ""
 
     @property
     def id(self) -> str:
@@ -55,7 +57,8 @@ class Participant:
     @property
     def notes(self) -> list[Note]:
         withheld = [Note("picture_withheld", self.problem)] if self.problem else []
-        return [*self.session.notes, *withheld, *self.remarks]
+        unseen = [Note("picture_unseen", self.unseen)] if self.unseen else []
+        return [*self.session.notes, *withheld, *unseen, *self.remarks]
 
     @property
     def state(self) -> State:

@@ -10,7 +10,7 @@ import pytest
 from peer_baresip import Baresip, level_in
 from peer_chromium import chromium, stats, tone_file, tone_levels
 from peer_ffmpeg import FfmpegPublisher
-from playwright.async_api import Browser
+from playwright.async_api import Browser, expect
 from room_page import RoomPage
 from running_gateway import Gateway
 from waiting import until
@@ -144,4 +144,8 @@ async def test_without_transcoding_it_is_said_why_nothing_is_seen(tmp_path: Path
         (text,) = await until("the viewer's session says why", said)
         for word in ("endoscope-1", "H265", "H264", "media.max_video_transcodes"):
             assert word in text
+        # and so do who sends it, where a technician looks, and the page, for who looks at it
+        (device,) = [device for device in await gateway.api("GET", "/devices") if device["name"] == "endoscope-1"]
+        assert device["reason"] == f"a viewer can't be shown its picture as it should be: {text}"
+        await expect(room.page.get_by_text("its picture can't be shown here").first).to_be_visible()
         await room.close()

@@ -1,6 +1,6 @@
 /** The room's page: puts the parts together and keeps what they show up to date. */
 
-import type { Hello, LimitState, RoomEvent, RoomState, StreamState } from "./api";
+import type { Hello, LimitState, ParticipantState, RoomEvent, RoomState, StreamState } from "./api";
 import { ask, Trouble } from "./api";
 import { keepAwake } from "./awake";
 import { bigOf, peopleOf, type Tile, tilesOf } from "./choice";
@@ -345,7 +345,8 @@ class RoomPage {
     if (tile.stream === null) return "sends nothing";
     if (player?.problem instanceof Trouble) return troubleNotice(player.problem).title;
     if (!isSent) return participant.kind === "device" ? (participant.notes[0]?.text ?? "sends no picture") : "camera is off";
-    return player?.state === "live" ? "waiting for the picture…" : "connecting…";
+    if (player?.state !== "live") return "connecting…";
+    return isUnseen(participant) ? "its picture can't be shown here" : "waiting for the picture…";
   }
 
   private ownLook(): TileLook | null {
@@ -407,7 +408,9 @@ class RoomPage {
     if (this.trouble) health = { tone: "off", words: "No connection", figures: [], detail: this.trouble.what };
     else if (state === "held") health = { tone: "fair", words: "On hold", figures: [], detail: `${name} is on hold` };
     else if (!this.streams.size) health = { tone: "off", words: "Looking…", figures: [], detail: "" };
-    else health = judge(name, stream, player?.reception ?? null, player?.state === "live");
+    else if (isUnseen(tile.participant) && !player?.reception?.width) {
+      health = { tone: "poor", words: "No picture", figures: [], detail: `${name}'s picture can't be shown here` };
+    } else health = judge(name, stream, player?.reception ?? null, player?.state === "live");
     this.health.className = `health ${health.tone}`;
     this.health.title = health.detail;
     fill(
@@ -497,6 +500,9 @@ class RoomPage {
     return shown;
   }
 }
+
+/** Somebody, perhaps we, can't be shown its picture; a note says why. */
+const isUnseen = (participant: ParticipantState): boolean => participant.notes.some((note) => note.code === "picture_unseen");
 
 /** The way in for who has a token but no link. */
 const tokenForm = {
