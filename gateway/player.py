@@ -35,6 +35,8 @@ class Player:
         """The stream's tracks or the session's sinks may have changed."""
         facts = stream_facts(self._engine, [self.stream]).get(self.stream)
         self.tracks = frozenset(track["id"] for track in facts["tracks"]) if facts else frozenset()
+        if facts:
+            self.session.offered([codec_of(track) for track in facts["tracks"]])
         used = Round()
         for sink in self.session.sinks:
             known = next((track for track in facts["tracks"] if track["kind"] == sink.kind), None) if facts else None

@@ -7,6 +7,7 @@ Adapters subclass ``Session``. The core never asks which protocol is behind it: 
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -198,6 +199,13 @@ class Session(EventEmitter):
     def send_dtmf(self, digits: str) -> None:
         """Press keys towards the peer: 1 to 64 of 0-9, *, #, A-D, one after the other. Raises LocalError."""
         raise LocalError(f"{self.id} takes no keys: only calls do")
+
+    def offered(self, codecs: Sequence[Codec]) -> None:
+        """The stream that it plays has tracks in these codecs now.
+
+        What it takes of them as they are needs no conversion, so it may change the codecs of sinks that nothing has
+        been selected for.
+        """
 
     def want_keyframe(self, track_id: int, attempt: int) -> None:
         """A key frame of one of our published tracks is wanted and RTCP alone may not do (SIP INFO goes here)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -12,9 +13,9 @@ from orbridge.adapters.rtmp.address import Address
 from orbridge.adapters.rtmp.backoff import Backoff
 from orbridge.adapters.rtmp.link import Link, LinkFailed
 from orbridge.adapters.rtmp.outlet import Outlet
-from orbridge.adapters.rtmp.session import AAC, RtmpSession, codecs_for, sinks_of
+from orbridge.adapters.rtmp.session import RtmpSession, sinks_of, suit
 from orbridge.adapters.rtmp.to_bus import ToBus
-from orbridge.codecs.media import H264, Role
+from orbridge.codecs.media import Codec, Role
 from orbridge.codecs.rtmp.events import MediaKind
 from orbridge.gateway import events
 from orbridge.gateway.session import CloseReason, State
@@ -155,7 +156,11 @@ class PushSession(ClientSession):
         super().__init__(ground, address, name=name, room=room, plays=plays, watches=plays is None)
         self._changed = asyncio.Event()
         self.outlet = Outlet(ground.feeds, ground.now_s, self._selected, publishes=True)
-        self.sinks = sinks_of(self.outlet, (H264, AAC))
+        self._four_ccs: frozenset[str] = frozenset()
+        self.sinks = sinks_of(self.outlet)
+
+    def offered(self, codecs: Sequence[Codec]) -> None:
+        suit(self.sinks, codecs, self._four_ccs)
 
     def free(self) -> None:
         self.outlet.close()
@@ -206,11 +211,13 @@ class PushSession(ClientSession):
 
     def _suit(self, link: Link) -> None:
         """What the server takes as it is needs no transcoding."""
+        self._four_ccs = link.four_ccs
         streams = self._ground.context.bus.engine.streams([self.plays]) if self.plays is not None else []
-        codecs = codecs_for(streams[0]["tracks"] if streams else [], link.four_ccs)
-        if tuple(sink.codec for sink in self.sinks) != codecs:
-            for sink, codec in zip(self.sinks, codecs, strict=True):
-                sink.codec = codec
+        tracks = streams[0]["tracks"] if streams else []
+        before = [sink.codec for sink in self.sinks]
+        codecs = [Codec(track["codec"], track["clock_hz"], track["channels"]) for track in tracks]
+        suit(self.sinks, codecs, link.four_ccs, has_begun=False)
+        if before != [sink.codec for sink in self.sinks]:
             self.emit("media_changed", self)
 
 

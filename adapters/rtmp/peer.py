@@ -11,7 +11,7 @@ from orbridge.adapters.rtmp.address import Target, parse_target
 from orbridge.adapters.rtmp.gate import device_stream
 from orbridge.adapters.rtmp.message import CHUNK_BYTES
 from orbridge.adapters.rtmp.outlet import Outlet
-from orbridge.adapters.rtmp.session import PlaySession, PublishSession, RtmpSession, codecs_for
+from orbridge.adapters.rtmp.session import PlaySession, PublishSession, RtmpSession
 from orbridge.adapters.rtmp.to_bus import ToBus
 from orbridge.adapters.rtmp.wire import Wire
 from orbridge.codecs.errors import LocalError
@@ -186,7 +186,6 @@ class Peer:
             self._machine.reject_play(event.stream_id, description=exc.text)
             self._close()
             return
-        streams = ground.context.bus.engine.streams([wanted.stream]) if wanted.stream is not None else []
         outlet = Outlet(ground.feeds, ground.now_s)
         session = PlaySession(
             ground.context.next_id("rtmp"),
@@ -196,7 +195,7 @@ class Peer:
             opened_ns=ground.context.now_ns(),
             plays=wanted.stream,
             outlet=outlet,
-            codecs=codecs_for(streams[0]["tracks"] if streams else [], self._four_ccs),
+            four_ccs=self._four_ccs,
             dismiss=self.dismiss,
             wire=self.wire,
         )

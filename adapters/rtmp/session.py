@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from orbridge.adapters.rtmp.outlet import Outlet
@@ -106,11 +106,11 @@ class PlaySession(RtmpSession):
         opened_ns: int,
         plays: str | None,
         outlet: Outlet,
-        codecs: tuple[Codec, Codec],
+        four_ccs: frozenset[str],
         dismiss: Dismiss,
         wire: Wire,
     ) -> None:
-        """``codecs``: of picture and sound."""
+        """``four_ccs``: what it takes beside H.264 and AAC."""
         super().__init__(
             session_id,
             name=name,
@@ -123,7 +123,11 @@ class PlaySession(RtmpSession):
         )
         self.outlet = outlet
         self._dismiss, self._wire = dismiss, wire
-        self.sinks = sinks_of(outlet, codecs)
+        self._four_ccs = four_ccs
+        self.sinks = sinks_of(outlet)
+
+    def offered(self, codecs: Sequence[Codec]) -> None:
+        suit(self.sinks, codecs, self._four_ccs)
 
     async def hangup(self, reason: CloseReason, text: str = "") -> None:
         self.end(reason, text)
@@ -141,20 +145,24 @@ class PlaySession(RtmpSession):
         return {"legs": [], "rtmp": {**self.outlet.stats(), "bytes_out": self._wire.bytes_out}}
 
 
-def sinks_of(outlet: Outlet, codecs: tuple[Codec, Codec]) -> list[Sink]:
-    """What a peer can be shown, for the routing core. RTMP players put pictures in order of presentation."""
-    return [Sink(codec.kind, Role.MAIN, codec, outlet.lines[codec.kind], reorders=True) for codec in codecs]
+def sinks_of(outlet: Outlet) -> list[Sink]:
+    """What every peer can be shown, for the routing core. RTMP players put pictures in order of presentation."""
+    return [Sink(codec.kind, Role.MAIN, codec, outlet.lines[codec.kind], reorders=True) for codec in (H264, AAC)]
 
 
-def codecs_for(tracks: list[dict[str, Any]], four_ccs: frozenset[str]) -> tuple[Codec, Codec]:
-    """What a player shall be sent of a stream with these tracks (``Engine.streams``): their own codecs where it takes
-    them, else what every player takes."""
-    chosen = {Kind.VIDEO: H264, Kind.AUDIO: AAC}
-    for track in tracks:
-        codec = Codec(track["codec"], track["clock_hz"], track["channels"])
+def suit(sinks: Sequence[Sink], codecs: Sequence[Codec], four_ccs: frozenset[str], *, has_begun: bool = True) -> None:
+    """Let a peer have a stream's own codecs where it takes them.
+
+    ``has_begun``: what is selected is being sent already, so it stays as it is.
+    """
+    for sink in sinks:
+        codec = next((codec for codec in codecs if codec.kind is sink.kind), None)
+        if codec is None or (has_begun and sink.sender.selected is not None):
+            continue
         four_cc = FOUR_CCS.get(codec.name)
-        if codec.name == "AAC":
-            chosen[Kind.AUDIO] = codec
-        elif four_cc is not None and (four_cc in four_ccs or "*" in four_ccs):
-            chosen[codec.kind] = OPUS if codec.name == "OPUS" else codec
-    return chosen[Kind.VIDEO], chosen[Kind.AUDIO]
+        if four_cc is not None and (four_cc in four_ccs or "*" in four_ccs):
+            sink.codec = OPUS if codec.name == "OPUS" else codec
+        elif codec.name == "AAC":
+            sink.codec = codec
+        else:
+            sink.codec = H264 if sink.kind is Kind.VIDEO else AAC

@@ -143,7 +143,8 @@ async def test_other_codecs_by_enhanced_rtmp(tmp_path: Path, codec: str, options
         assert (found.streams["video"]["codec_name"], found.streams["video"]["width"]) == (codec, 320)
         # Every picture can be decoded.
         process = await asyncio.create_subprocess_exec(
-            *f"{program} -v error -xerror -i {path} -f null -".split(), stderr=asyncio.subprocess.PIPE
+            *f"{program} -v error -xerror -i {path} -fps_mode passthrough -enc_time_base 1:90000 -f null -".split(),
+            stderr=asyncio.subprocess.PIPE,
         )
         _, err = await asyncio.wait_for(process.communicate(), 30)
         assert (process.returncode, err) == (0, b"")
