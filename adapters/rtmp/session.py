@@ -44,7 +44,22 @@ class RtmpSession(Session):
         return self.notes != before
 
 
-class PublishSession(RtmpSession):
+class PeerSession(RtmpSession):
+    """A session whose peer connected to us."""
+
+    _dismiss: Dismiss
+
+    async def hangup(self, reason: CloseReason, text: str = "") -> None:
+        self.end(reason, text)
+
+    def end(self, reason: CloseReason, text: str = "") -> None:
+        """As ``hangup``, for what can't wait."""
+        if self.state not in (State.CLOSING, State.CLOSED):
+            self.over(reason, text)
+            self._dismiss(reason, self.reason_text)
+
+
+class PublishSession(PeerSession):
     """An encoder that publishes to us."""
 
     def __init__(
@@ -67,15 +82,6 @@ class PublishSession(RtmpSession):
         self.published = {Role.MAIN: to_bus.stream}
         to_bus.on_changed = self._changed
 
-    async def hangup(self, reason: CloseReason, text: str = "") -> None:
-        self.end(reason, text)
-
-    def end(self, reason: CloseReason, text: str = "") -> None:
-        """As ``hangup``, for what can't wait."""
-        if self.state not in (State.CLOSING, State.CLOSED):
-            self.over(reason, text)
-            self._dismiss(reason, self.reason_text)
-
     def free(self) -> None:
         self.to_bus.close()
 
@@ -93,7 +99,7 @@ class PublishSession(RtmpSession):
             self.emit("media_changed", self)
 
 
-class PlaySession(RtmpSession):
+class PlaySession(PeerSession):
     """A player that takes a stream, or a room's picture and sound, from us."""
 
     def __init__(
@@ -128,15 +134,6 @@ class PlaySession(RtmpSession):
 
     def offered(self, codecs: Sequence[Codec]) -> None:
         suit(self.sinks, codecs, self._four_ccs)
-
-    async def hangup(self, reason: CloseReason, text: str = "") -> None:
-        self.end(reason, text)
-
-    def end(self, reason: CloseReason, text: str = "") -> None:
-        """As ``hangup``, for what can't wait."""
-        if self.state not in (State.CLOSING, State.CLOSED):
-            self.over(reason, text)
-            self._dismiss(reason, self.reason_text)
 
     def free(self) -> None:
         self.outlet.close()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from orbridge.codecs.errors import ParseError
@@ -82,18 +83,24 @@ def _check_version(version: int) -> None:
     raise ParseError("rtmp", "handshake", problem)
 
 
-class ServerHandshake:
-    """Our side when a client connects: S0, S1 and S2 go out as soon as C1 is whole; C2 ends it."""
+class Handshake(ABC):
+    """What both sides do: version and hello (0 and 1) from the peer, our answer to it, the peer's answer to ours.
 
-    def __init__(self, random_bytes: RandomBytes = secrets.token_bytes) -> None:
+    Attributes:
+        done: what comes now are chunks.
+        digest: the hellos carry digests.
+    """
+
+    def __init__(self, random_bytes: RandomBytes, *, digest: bool) -> None:
         self._random = random_bytes
         self._buffer = b""
         self._answered = False
         self.done = False
-        self.digest = False
+        self.digest = digest
 
+    @abstractmethod
     def start(self) -> bytes:
-        return b""
+        """What goes out before anything has come."""
 
     def receive(self, data: bytes) -> tuple[bytes, bytes]:
         """Take bytes, at most until the handshake is ``done``: (to send, what follows the handshake).
@@ -113,6 +120,20 @@ class ServerHandshake:
             return out, b""
         rest, self._buffer, self.done = self._buffer[PACKET_BYTES:], b"", True
         return out, rest
+
+    @abstractmethod
+    def _answer(self, hello: bytes) -> bytes:
+        """What goes out when the peer's hello is whole."""
+
+
+class ServerHandshake(Handshake):
+    """Our side when a client connects: S0, S1 and S2 go out as soon as C1 is whole; C2 ends it."""
+
+    def __init__(self, random_bytes: RandomBytes = secrets.token_bytes) -> None:
+        super().__init__(random_bytes, digest=False)
+
+    def start(self) -> bytes:
+        return b""
 
     def _answer(self, hello: bytes) -> bytes:
         found = find_digest(hello, _PLAYER) if hello[4:8] != b"\0\0\0\0" else None
@@ -126,40 +147,17 @@ class ServerHandshake:
         return bytes((_VERSION,)) + ours + _proof(_SERVER + _SHARED, digest, self._random)
 
 
-class ClientHandshake:
+class ClientHandshake(Handshake):
     """Our side when we connect: C0 and C1 first; C2 when S1 is whole; S2 ends it."""
 
     def __init__(self, *, digest: bool = False, random_bytes: RandomBytes = secrets.token_bytes) -> None:
-        self._random = random_bytes
-        self._buffer = b""
-        self._answered = False
-        self.done = False
-        self.digest = digest
+        super().__init__(random_bytes, digest=digest)
 
     def start(self) -> bytes:
         # The version is Flash Player 10's; servers that look answer digests from 9 on.
         if self.digest:
             return bytes((_VERSION,)) + _hello(b"\x80\x00\x07\x02", _PLAYER, 1, self._random)
         return bytes((_VERSION,)) + _hello(b"\0\0\0\0", None, 0, self._random)
-
-    def receive(self, data: bytes) -> tuple[bytes, bytes]:
-        """Take bytes, at most until the handshake is ``done``: (to send, what follows the handshake).
-
-        Raises:
-            ParseError: the first byte isn't a version that we speak.
-        """
-        self._buffer += data
-        out = b""
-        if self._buffer and not self._answered:
-            _check_version(self._buffer[0])
-        if not self._answered and len(self._buffer) > PACKET_BYTES:
-            out = self._answer(self._buffer[1 : PACKET_BYTES + 1])
-            self._buffer = self._buffer[PACKET_BYTES + 1 :]
-            self._answered = True
-        if not self._answered or len(self._buffer) < PACKET_BYTES:
-            return out, b""
-        rest, self._buffer, self.done = self._buffer[PACKET_BYTES:], b"", True
-        return out, rest
 
     def _answer(self, hello: bytes) -> bytes:
         found = find_digest(hello, _SERVER) if self.digest else None

@@ -53,9 +53,9 @@ async () => {
 }
 """
 
-TONE = """
-async () => {
-  const found = [];
+# Calls `visit` with the spectrum in dB of each audio track that plays, and the width of its bins in Hz.
+SPECTRA = """
+async function spectra(visit) {
   const context = new AudioContext();
   await context.resume();
   for (const pc of window.__connections) {
@@ -68,42 +68,39 @@ async () => {
       await new Promise(done => setTimeout(done, 700));
       const bins = new Float32Array(analyser.frequencyBinCount);
       analyser.getFloatFrequencyData(bins);
-      let best = 1;
-      for (let i = 1; i < bins.length; i++) if (bins[i] > bins[best]) best = i;
-      found.push({hz: best * context.sampleRate / analyser.fftSize, db: bins[best]});
+      visit(bins, context.sampleRate / analyser.fftSize);
     }
   }
   await context.close();
-  return found;
 }
 """
 
+TONE = f"""
+async () => {{
+  {SPECTRA}
+  const found = [];
+  await spectra((bins, hz) => {{
+    let best = 1;
+    for (let i = 1; i < bins.length; i++) if (bins[i] > bins[best]) best = i;
+    found.push({{hz: best * hz, db: bins[best]}});
+  }});
+  return found;
+}}
+"""
 
-LEVELS = """
-async (wanted) => {
+LEVELS = f"""
+async (wanted) => {{
+  {SPECTRA}
   let levels = wanted.map(() => -200);
-  const context = new AudioContext();
-  await context.resume();
-  for (const pc of window.__connections) {
-    if (pc.connectionState !== 'connected') continue;
-    for (const receiver of pc.getReceivers()) {
-      if (receiver.track.kind !== 'audio') continue;
-      const analyser = context.createAnalyser();
-      analyser.fftSize = 16384;
-      context.createMediaStreamSource(new MediaStream([receiver.track])).connect(analyser);
-      await new Promise(done => setTimeout(done, 700));
-      const bins = new Float32Array(analyser.frequencyBinCount);
-      analyser.getFloatFrequencyData(bins);
-      const near = (hz) => {
-        const at = Math.round(hz * analyser.fftSize / context.sampleRate);
-        return Math.max(...bins.slice(at - 2, at + 3));
-      };
-      levels = levels.map((level, i) => Math.max(level, near(wanted[i])));
-    }
-  }
-  await context.close();
+  await spectra((bins, hz) => {{
+    const near = (tone) => {{
+      const at = Math.round(tone / hz);
+      return Math.max(...bins.slice(at - 2, at + 3));
+    }};
+    levels = levels.map((level, i) => Math.max(level, near(wanted[i])));
+  }});
   return levels;
-}
+}}
 """
 
 
