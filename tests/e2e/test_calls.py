@@ -230,7 +230,8 @@ async def pictures_of_others(gateway: Gateway, viewer: str) -> int:
     """Pictures that the gateway has got so far from everybody but the viewer."""
     got = 0
     for session in await gateway.sessions():
-        if session["name"] != viewer:
+        # players come and go; those who publish stay
+        if session["streams"] and session["name"] != viewer:
             legs = (await gateway.api("GET", f"/sessions/{session['id']}"))["stats"]["legs"]
             got += sum(receiver["units"] for leg in legs for receiver in leg["receivers"] if receiver["width"])
     return got
