@@ -119,6 +119,9 @@ class Peer:
             case StreamClosed():
                 if event.stream_id == self._stream_id:
                     self._end(CloseReason.REMOTE_HANGUP)
+                    # It may ask for something else on the same connection (play2 does), as soon as in the beginning.
+                    self.session, self.wire.pacer = None, None
+                    self._began_s = self._ground.now_s()
             case Failed():
                 self._ground.failed["protocol"] += 1
                 if count := self._ground.failures.take():

@@ -8,8 +8,9 @@ import pytest
 from rtmp_gateway import ADMIN, ELSEWHERE, KEY, STREAM, TOKEN, TOWER, Gateway, rtmp_gateway, until
 from rtmp_peer import Client, Encoder, audio_header, is_header, recording, video_header
 
+from orbridge.adapters.rtmp import peer
 from orbridge.codecs import flv
-from orbridge.codecs.rtmp.events import Media, Rejected, StreamClosed
+from orbridge.codecs.rtmp.events import Media, PublishStarted, Rejected, StreamClosed
 from orbridge.gateway.config import Rtmp
 from orbridge.gateway.session import CloseReason, State
 
@@ -240,3 +241,40 @@ async def test_a_pause_stops_media_and_it_goes_on_at_what_is_live() -> None:
         assert flv.parse_video(client.media("video")[count].payload).keyframe
         rising(client, "video")
         await encoder.stop()
+
+
+async def test_a_player_changes_to_another_stream_on_its_connection() -> None:
+    async with rtmp_gateway() as gateway:
+        encoder = await Encoder.start(gateway.port, PUBLISH)
+        client = await player(gateway)
+        await until("pictures", lambda: client.media("video"))
+        assert [session.name for session in gateway.sessions if session.plays] == ["nurse"]
+        client.machine._send_command(1, "play2", 0.0, None, {"streamName": f"tower?token={ADMIN}"})
+        client.flush()
+        await until("another session", lambda: [s.name for s in gateway.sessions if s.plays] == ["boss"])
+        count = len(client.media("video"))
+        await until("its pictures", lambda: len(client.media("video")) > count + 20)
+        assert not client.of(Rejected)
+        await client.close()
+        await encoder.stop()
+
+
+async def test_an_encoder_that_stops_may_publish_again_but_not_stay_for_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(peer, "HURRY_S", 2.0)
+    async with rtmp_gateway() as gateway:
+        client = await (await Client.open(gateway.port)).publish(f"tower?key={KEY}")
+        for times in (1, 2):
+            assert len(client.of(PublishStarted)) == times
+            await until("a session", lambda: len(gateway.sessions) == 1)
+            client.machine._send_command(0, "deleteStream", 9.0, None, 1.0)
+            client.flush()
+            await until("it is over", lambda: not gateway.sessions)
+            if times == 1:
+                client.machine._streams.clear()
+                client.machine.publish(f"tower?key={KEY}")
+                client.flush()
+                await until("it publishes again", lambda: len(client.of(PublishStarted)) == 2)
+        await until("who does nothing is let go", lambda: client.lost)
+        assert gateway.adapter.status()["connections"] == 0
