@@ -7,7 +7,6 @@ the simulated device). Not thread-safe: everything runs on the event loop's thre
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from pyee.base import EventEmitter
 
 from orbridge.codecs.media import AccessUnit, Codec, Kind, Track
 from orbridge.gateway import events
+from orbridge.gateway.throttle import Throttle
 
 if TYPE_CHECKING:
     from orbridge.codecs._engine import Engine, Event
@@ -43,8 +43,7 @@ class Bus(EventEmitter):
         self.engine = engine
         self._legs: dict[int, Handler] = {}
         self._tracks: dict[int, Handler] = {}
-        self._failures = 0
-        self._failure_logged_at = 0.0
+        self._failures = Throttle()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
@@ -120,11 +119,8 @@ class Bus(EventEmitter):
             log.debug(events.LEG_LOCKED, leg=event[1], peer=f"{event[2]}:{event[3]}")
 
     def _failed(self, what: str) -> None:
-        self._failures += 1
-        now = time.monotonic()
-        if now - self._failure_logged_at >= 1.0:
-            log.exception(events.HANDLER_FAILED, what=what, count=self._failures)
-            self._failures, self._failure_logged_at = 0, now
+        if count := self._failures.take():
+            log.exception(events.HANDLER_FAILED, what=what, count=count)
 
 
 class Publisher:

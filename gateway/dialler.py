@@ -1,34 +1,21 @@
-"""Keeps the devices that are configured with ``auto_dial`` in their rooms: calls them, and again whenever a call ended.
-
-Backs off with jitter, so that a theatre that is switched off at night costs nothing and a hundred of them don't come
-back at the same moment.
-"""
+"""Keeps devices with ``auto_dial`` in their rooms: calls them, and again whenever a call ended."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Iterable
 
 import structlog
 
 from orbridge.codecs.errors import OrbridgeError
 from orbridge.gateway import events
+from orbridge.gateway.backoff import Backoff
 from orbridge.gateway.config import Device
 from orbridge.gateway.session import Session, State
 
 log = structlog.get_logger(__name__)
 
-FIRST_S = 1.0
 LONGEST_S = 60.0
-# A call that lasted this long was a good one: the next attempt begins from the shortest wait.
-GOOD_S = 30.0
-
-
-def wait_before(failures: int, jitter: float) -> float:
-    """Seconds before the next attempt after so many failures in a row; ``jitter`` is 0..1 (half to the whole of it)."""
-    most = min(LONGEST_S, FIRST_S * 2.0 ** min(failures, 10))
-    return most * (0.5 + jitter / 2)
 
 
 class Dialler:
@@ -38,10 +25,9 @@ class Dialler:
         self,
         dial: Callable[[str, str], Awaitable[Session]],
         current: Callable[[Device], Session | None],
-        jitter: Callable[[], float] = random.random,
     ) -> None:
         """``dial(device name, "")`` calls; ``current(device)`` is its session, whoever began it."""
-        self._dial, self._current, self._jitter = dial, current, jitter
+        self._dial, self._current = dial, current
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     def configure(self, devices: Iterable[Device]) -> None:
@@ -60,7 +46,7 @@ class Dialler:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _keep(self, device: Device) -> None:
-        failures = 0
+        backoff = Backoff(LONGEST_S)
         loop = asyncio.get_running_loop()
         while True:
             started = loop.time()
@@ -69,11 +55,12 @@ class Dialler:
                 try:
                     session = await self._dial(device.name, "")
                 except OrbridgeError as exc:
-                    log.warning(events.DEVICE_FAILED, device=device.name, problem=str(exc), attempt=failures + 1)
+                    log.warning(
+                        events.DEVICE_FAILED, device=device.name, problem=str(exc), attempt=backoff.failures + 1
+                    )
             if session is not None:
                 await ended(session)
-            failures = 0 if loop.time() - started >= GOOD_S else failures + 1
-            await asyncio.sleep(wait_before(failures, self._jitter()))
+            await asyncio.sleep(backoff.wait_s(loop.time() - started))
 
 
 async def ended(session: Session) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from orbridge.adapters.rtmp.address import Address
-from orbridge.adapters.rtmp.backoff import Backoff
 from orbridge.adapters.rtmp.link import Link, LinkFailed
 from orbridge.adapters.rtmp.outlet import Outlet
 from orbridge.adapters.rtmp.session import RtmpSession, sinks_of, suit
@@ -18,6 +18,7 @@ from orbridge.adapters.rtmp.to_bus import ToBus
 from orbridge.codecs.media import Codec, Role
 from orbridge.codecs.rtmp.events import MediaKind
 from orbridge.gateway import events
+from orbridge.gateway.backoff import Backoff
 from orbridge.gateway.session import CloseReason, State
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+# Between two attempts.
+LONGEST_WAIT_S = 30.0
 # A push goes on without media so long, for a stream that comes back at once.
 LINGER_S = 10.0
 # A stream that we fetch and that brings nothing for so long is asked for anew.
@@ -34,7 +37,7 @@ INTERRUPTED = "interrupted"
 WAITING = "waiting"
 
 
-class ClientSession(RtmpSession):
+class ClientSession(RtmpSession, ABC):
     """Tries to be connected until it is hung up.
 
     Attributes:
@@ -67,7 +70,7 @@ class ClientSession(RtmpSession):
         self.doing = "beginning"
         self.attempts = 0
         self._ground, self._address = ground, address
-        self._backoff = Backoff()
+        self._backoff = Backoff(LONGEST_WAIT_S)
         self._enhanced = True
         self._task: asyncio.Task[None] | None = None
 
@@ -138,15 +141,16 @@ class ClientSession(RtmpSession):
 
     # what the two do differently
 
+    @abstractmethod
     def _link(self) -> Link:
-        raise NotImplementedError
+        """A connection that isn't open yet."""
 
     async def _wanted(self) -> None:
-        """Wait until a connection is needed."""
+        """Wait until a connection is needed: at once, unless told otherwise."""
 
+    @abstractmethod
     async def _use(self, link: Link, stream_id: int) -> str:
         """Use a connection until it is over. Returns the problem in words, empty for none."""
-        raise NotImplementedError
 
 
 class PushSession(ClientSession):

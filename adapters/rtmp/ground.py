@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from orbridge.adapters.rtmp.feed import Feeds
@@ -12,6 +12,10 @@ from orbridge.adapters.rtmp.pacer import Pacer
 from orbridge.adapters.rtmp.session import RtmpSession
 from orbridge.gateway.adapter import Context
 from orbridge.gateway.session import CloseReason, Session
+from orbridge.gateway.throttle import Throttle
+
+# Of the log.
+LINES_AT_ONCE = 10
 
 
 class Registry:
@@ -39,27 +43,6 @@ class Registry:
         self._sessions.pop(session.id, None)
 
 
-class LogLimit:
-    """Lets a burst of lines through, then one a second: who is refused may come again and again."""
-
-    BURST = 10
-
-    def __init__(self, now_s: Callable[[], float]) -> None:
-        self._now_s = now_s
-        self._left, self._at_s, self._held = float(self.BURST), now_s(), 0
-
-    def take(self) -> int:
-        """0: keep quiet. Else how many there were since the last line, this one included."""
-        now = self._now_s()
-        self._left, self._at_s = min(float(self.BURST), self._left + now - self._at_s), now
-        self._held += 1
-        if self._left < 1:
-            return 0
-        self._left -= 1
-        count, self._held = self._held, 0
-        return count
-
-
 @dataclass(slots=True)
 class Ground:
     """``failed``: connections that ended badly, by cause."""
@@ -70,11 +53,9 @@ class Ground:
     registry: Registry = field(default_factory=Registry)
     pacer: Pacer = field(default_factory=Pacer)
     failed: Counter[str] = field(default_factory=Counter)
-    refusals: LogLimit = field(init=False)
-    failures: LogLimit = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.refusals, self.failures = LogLimit(self.now_s), LogLimit(self.now_s)
+    # Who is refused, or fails, may come again and again.
+    refusals: Throttle = field(default_factory=lambda: Throttle(burst=LINES_AT_ONCE))
+    failures: Throttle = field(default_factory=lambda: Throttle(burst=LINES_AT_ONCE))
 
     def now_s(self) -> float:
         return self.context.now_ns() / 1e9

@@ -13,7 +13,6 @@ import structlog
 from aiohttp import web
 
 from orbridge.adapters.sip.account import Account, Credentials
-from orbridge.adapters.sip.border import Throttle
 from orbridge.adapters.sip.call import Call, Calls
 from orbridge.adapters.sip.devices import profile_for
 from orbridge.adapters.sip.digest import Nonces
@@ -42,6 +41,7 @@ from orbridge.gateway import events
 from orbridge.gateway.adapter import Context, Refused
 from orbridge.gateway.config import Config, Device
 from orbridge.gateway.session import CloseReason, State
+from orbridge.gateway.throttle import Throttle
 
 log = structlog.get_logger(__name__)
 

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import structlog
 
 from orbridge.gateway import events
+from orbridge.gateway.throttle import Throttle
 
 log = structlog.get_logger(__name__)
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-class Throttle:
-    """Lets one through a second and says how many it held back since."""
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic, every_s: float = 1.0) -> None:
-        self._clock, self._every_s = clock, every_s
-        self._next_at = 0.0
-        self._held = 0
-
-    def take(self) -> int:
-        """0: keep quiet. Else the number of occurrences since the last time, this one included."""
-        self._held += 1
-        now = self._clock()
-        if now < self._next_at:
-            return 0
-        self._next_at, count, self._held = now + self._every_s, self._held, 0
-        return count
 
 
 _failures = Throttle()

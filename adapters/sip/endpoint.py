@@ -22,7 +22,7 @@ import pjsua2 as pj
 import structlog
 
 from orbridge.adapters.sip.account import Account, Accounts
-from orbridge.adapters.sip.border import Throttle, failed, guarded
+from orbridge.adapters.sip.border import failed, guarded
 from orbridge.adapters.sip.build import Build, detect
 from orbridge.adapters.sip.call import header
 from orbridge.adapters.sip.gate import Action, Verdict
@@ -30,6 +30,7 @@ from orbridge.adapters.sip.messages import SipUri, bracketed
 from orbridge.codecs.errors import LocalError
 from orbridge.gateway import events
 from orbridge.gateway.config import Sip
+from orbridge.gateway.throttle import Throttle
 
 log = structlog.get_logger(__name__)
 

@@ -27,6 +27,7 @@ from orbridge.gateway.config import Token
 from orbridge.gateway.http.problems import problem
 from orbridge.gateway.http.schema import Right
 from orbridge.gateway.session import CloseReason
+from orbridge.gateway.throttle import Throttle
 from orbridge.gateway.wrong_tokens import WrongTokens, network_of
 
 log = structlog.get_logger(__name__)
@@ -80,9 +81,7 @@ class Guard:
         self._principals: tuple[Principal, ...] = ()
         self._hosts: frozenset[str] = frozenset()
         self._wrong = WrongTokens(clock)
-        self._clock = clock
-        self._said_at = float("-inf")
-        self._unsaid = 0
+        self._said = Throttle(clock)
         self.refused = 0
 
     def configure(self, tokens: Iterable[Token], secret: Callable[[str], str], hosts: Iterable[str] = ()) -> None:
@@ -208,10 +207,8 @@ class Guard:
 
     def _count_refused(self, address: str) -> None:
         self.refused += 1
-        self._unsaid += 1
-        if self._clock() - self._said_at >= 1.0:
-            log.warning(events.TOKEN_REFUSED, remote=address, count=self._unsaid)
-            self._said_at, self._unsaid = self._clock(), 0
+        if count := self._said.take():
+            log.warning(events.TOKEN_REFUSED, remote=address, count=count)
 
 
 def token_of(request: web.Request) -> str:

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from orbridge.gateway import dialler
+from orbridge.gateway import backoff
 from orbridge.gateway.adapter import Refused
 from orbridge.gateway.config import Device
-from orbridge.gateway.dialler import LONGEST_S, Dialler, wait_before
+from orbridge.gateway.dialler import LONGEST_S, Dialler
 from orbridge.gateway.session import CloseReason, Session, State
 
 OR3 = Device(name="or-3", adapter="sip", address="sip:or3@x", room="or-3", auto_dial=True)
@@ -21,13 +21,14 @@ def a_call() -> Session:
 
 
 def test_waits_grow_and_are_bounded_and_jittered() -> None:
-    assert [wait_before(n, 1.0) for n in (0, 1, 2, 3)] == [1.0, 2.0, 4.0, 8.0]
-    assert wait_before(99, 1.0) == LONGEST_S
-    assert wait_before(99, 0.0) == LONGEST_S / 2
+    waits = backoff.Backoff(LONGEST_S, lambda: 1.0)
+    assert [waits.wait_s() for _ in range(8)] == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, LONGEST_S, LONGEST_S]
+    assert [waits.wait_s(lasted) for lasted in (29.9, 30.0, 0.0)] == [LONGEST_S, 1.0, 2.0]
+    assert backoff.Backoff(LONGEST_S, lambda: 0.0).wait_s() == 0.5
 
 
 async def test_it_calls_and_calls_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialler, "FIRST_S", 0.01)
+    monkeypatch.setattr(backoff, "FIRST_S", 0.01)
     calls: list[Session] = []
     dialled = asyncio.Queue[str]()
 
@@ -48,7 +49,7 @@ async def test_it_calls_and_calls_again(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 async def test_a_device_that_called_by_itself_is_not_called(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialler, "FIRST_S", 0.01)
+    monkeypatch.setattr(backoff, "FIRST_S", 0.01)
     there = a_call()
     dialled = asyncio.Event()
 
@@ -66,7 +67,7 @@ async def test_a_device_that_called_by_itself_is_not_called(monkeypatch: pytest.
 
 
 async def test_refusals_are_survived_and_a_reload_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialler, "FIRST_S", 0.001)
+    monkeypatch.setattr(backoff, "FIRST_S", 0.001)
     attempts = 0
 
     async def dial(name: str, room: str) -> Session:

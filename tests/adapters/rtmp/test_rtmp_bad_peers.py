@@ -17,7 +17,6 @@ from rtmp_gateway import KEY, STREAM, TOKEN, TOWER, Gateway, free_port, rtmp_gat
 from rtmp_peer import Client, Encoder, Recording, recording
 
 from orbridge.adapters.rtmp import outlet, peer
-from orbridge.adapters.rtmp.ground import LogLimit
 from orbridge.codecs import avcc, flv
 from orbridge.codecs.rtmp.connection import ClientConnection, ConnectRequested, PublishRequested, ServerConnection
 from orbridge.gateway.config import Device, Media, Rtmp
@@ -273,13 +272,3 @@ async def test_a_seeded_fuzz_beside_a_session_that_stays_untouched(seed: int) ->
         # Some got far: the mutations must not all end in the handshake.
         assert gateway.adapter.status()["opened"] > 20
         assert gateway.counted("protocol") > 10
-
-
-def test_refusals_are_said_in_bursts_and_then_once_a_second() -> None:
-    now_s = 0.0
-    limit = LogLimit(lambda: now_s)
-    assert [limit.take() for _ in range(15)] == [1] * 10 + [0] * 5
-    now_s = 1.0
-    assert [limit.take() for _ in range(3)] == [6, 0, 0]
-    now_s = 3.5
-    assert [limit.take() for _ in range(3)] == [3, 1, 0]

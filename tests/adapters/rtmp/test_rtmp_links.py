@@ -12,8 +12,9 @@ from certificates import self_made_certificate
 from rtmp_gateway import KEY, STREAM, TOKEN, TOWER, Gateway, free_port, room, rtmp_gateway, until
 from rtmp_peer import Client, Encoder
 
-from orbridge.adapters.rtmp import backoff, client, link
+from orbridge.adapters.rtmp import client, link
 from orbridge.codecs.media import Kind
+from orbridge.gateway import backoff
 from orbridge.gateway.adapter import Refused
 from orbridge.gateway.config import Device, Push, Rtmp
 from orbridge.gateway.session import CloseReason, Session, State
@@ -26,7 +27,7 @@ ARCHIVED = "or-7/archive/main"
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backoff, "FIRST_S", 0.2)
-    monkeypatch.setattr(backoff, "LONGEST_S", 0.5)
+    monkeypatch.setattr(client, "LONGEST_WAIT_S", 0.5)
     monkeypatch.setattr(client, "LINGER_S", 1.0)
     monkeypatch.setattr(client, "NO_MEDIA_S", 2.0)
 
@@ -206,10 +207,10 @@ async def test_a_push_over_tls_checks_the_certificate(tmp_path: Path, monkeypatc
 
 def test_waits_grow_and_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    waits = backoff.Backoff(lambda: 1.0)
+    waits = backoff.Backoff(client.LONGEST_WAIT_S, lambda: 1.0)
     assert [waits.wait_s() for _ in range(7)] == [1, 2, 4, 8, 16, 30, 30]
     assert waits.wait_s(lasted_s=60) == 1
-    assert backoff.Backoff(lambda: 0.0).wait_s() == 0.5
+    assert backoff.Backoff(client.LONGEST_WAIT_S, lambda: 0.0).wait_s() == 0.5
 
 
 async def test_a_fault_of_ours_ends_the_session_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
