@@ -6,12 +6,13 @@ where lengths belong; ``to_lengths`` makes one form of all.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from orbridge.codecs.errors import ParseError
 
-NAL_SLICE, NAL_IDR, NAL_SEI, NAL_SPS, NAL_PPS, NAL_DELIMITER = 1, 5, 6, 7, 8, 9
+NAL_SLICE, NAL_IDR, NAL_SPS, NAL_PPS, NAL_DELIMITER, NAL_SPS_EXTENSION = 1, 5, 7, 8, 9, 13
+_SETS = frozenset({NAL_SPS, NAL_PPS, NAL_DELIMITER, NAL_SPS_EXTENSION})
 
 # Profiles whose record ends with the colour format (5.3.3.1.2).
 _HIGH = frozenset({100, 110, 122, 144, 244})
@@ -113,6 +114,37 @@ def split_annex_b(data: bytes) -> Iterator[bytes]:
         nal = data[begin : at if at >= 0 else len(data)].rstrip(b"\0")
         if nal:
             yield nal
+
+
+def to_annex_b(data: bytes | memoryview) -> bytes:
+    """A picture of NAL units behind lengths of four bytes, each behind a start code, as decoders take them.
+
+    Raises:
+        ParseError: a NAL unit is cut off.
+    """
+    pieces: list[bytes | memoryview] = []
+    for nal in split_lengths(data):
+        pieces += (b"\0\0\0\1", nal)
+    return b"".join(pieces)
+
+
+def leading_sets(data: bytes) -> tuple[list[bytes], int]:
+    """SPS, PPS and delimiters at the beginning of a picture on the bus, and where what follows them begins."""
+    return leading(data, lambda nal: nal[0] & 0x1F in _SETS)
+
+
+def leading(data: bytes, belongs: Callable[[memoryview], bool]) -> tuple[list[bytes], int]:
+    """The NAL units behind lengths of four bytes from the first on that belong, and where the next begins."""
+    found: list[bytes] = []
+    view, at = memoryview(data), 0
+    while at + 4 < len(data):
+        end = at + 4 + int.from_bytes(view[at : at + 4], "big")
+        nal = view[at + 4 : end]
+        if not nal or not belongs(nal):
+            break
+        found.append(bytes(nal))
+        at = end
+    return found, at
 
 
 def split_lengths(data: bytes | memoryview, length_bytes: int = 4) -> Iterator[memoryview]:

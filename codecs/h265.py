@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from orbridge.codecs.avcc import split_annex_b, split_lengths
+from orbridge.codecs.avcc import leading, split_annex_b, split_lengths
 from orbridge.codecs.errors import ParseError
 
-NAL_VPS, NAL_SPS, NAL_PPS, NAL_DELIMITER, NAL_PREFIX_SEI, NAL_SUFFIX_SEI = 32, 33, 34, 35, 39, 40
+NAL_VPS, NAL_SPS, NAL_PPS, NAL_DELIMITER = 32, 33, 34, 35
+_SETS = frozenset({NAL_VPS, NAL_SPS, NAL_PPS, NAL_DELIMITER})
 # BLA, IDR and CRA pictures: decoding may begin at each (ITU-T H.265 table 7-1, IRAP).
 _FIRST_IRAP, _LAST_IRAP = 16, 23
 
@@ -21,6 +22,11 @@ _FIXED_BYTES = 22
 def nal_type(nal: bytes | memoryview) -> int:
     """Type of a NAL unit of two bytes at least (7.3.1.2)."""
     return (nal[0] >> 1) & 0x3F
+
+
+def leading_sets(data: bytes) -> tuple[list[bytes], int]:
+    """VPS, SPS, PPS and delimiters at the beginning of a picture on the bus, and where what follows them begins."""
+    return leading(data, lambda nal: nal_type(nal) in _SETS)
 
 
 def is_keyframe(data: bytes | memoryview, length_bytes: int = 4) -> bool:

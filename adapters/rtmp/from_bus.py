@@ -108,19 +108,11 @@ class FromBus:
 
     def _header(self, name: str, payload: bytes) -> tuple[bytes | None, int]:
         """The sequence header that the parameter sets at the beginning of a key frame make, and where they end."""
-        sets: list[bytes] = []
-        at = 0
         if name in ("AV1", "VP9"):
             return self._header_of_others(name, payload), 0
         if name not in ("H264", "H265"):
             return None, 0
-        while at + 4 < len(payload):
-            length = int.from_bytes(payload[at : at + 4], "big")
-            kind = payload[at + 4]
-            if not (kind & 0x1F in AVC_SETS if name == "H264" else (kind >> 1) & 0x3F in HEVC_SETS):
-                break
-            sets.append(payload[at + 4 : at + 4 + length])
-            at += 4 + length
+        sets, at = avcc.leading_sets(payload) if name == "H264" else h265.leading_sets(payload)
         if not sets or at >= len(payload):
             return None, 0
         if sets == self._sets:
@@ -168,11 +160,6 @@ class FromBus:
             members["audiosamplerate"] = float(audio.codec.clock_hz)
             members["stereo"] = audio.codec.channels > 1
         return members
-
-
-# SPS, PPS, SPS extension and delimiters; VPS, SPS, PPS and delimiters.
-AVC_SETS = frozenset({7, 8, 9, 13})
-HEVC_SETS = frozenset({32, 33, 34, 35})
 
 
 class _Track:

@@ -4,39 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 from fractions import Fraction
 
 import av
 import numpy as np
 
+from orbridge.codecs import avcc
 from orbridge.codecs.media import H264, OPUS, Kind
 from orbridge.gateway.bus import Bus, Publisher
 from orbridge.gateway.simulator.picture import background, draw
 
 FRAME_SAMPLES = 960
 SAMPLE_HZ = 48_000
-
-
-def length_prefixed(annexb: bytes) -> bytes:
-    """NAL units between start codes (H.264 annex B) -> each after its length in four bytes."""
-    made = bytearray()
-    for nal in annexb_nals(annexb):
-        made += len(nal).to_bytes(4, "big") + nal
-    return bytes(made)
-
-
-def annexb_nals(data: bytes) -> Iterator[bytes]:
-    start = data.find(b"\0\0\1")
-    while start >= 0:
-        end = data.find(b"\0\0\1", start + 3)
-        nal = data[start + 3 : end if end >= 0 else len(data)]
-        # zero bytes before the next start code belong to it (trailing_zero_8bits)
-        if end >= 0:
-            nal = nal.rstrip(b"\0")
-        if nal:
-            yield nal
-        start = end
 
 
 class PictureEncoder:
@@ -67,7 +46,10 @@ class PictureEncoder:
         frame = av.VideoFrame.from_ndarray(image, format="yuv420p")
         frame.pts = time_ms
         frame.pict_type = av.video.frame.PictureType.I if keyframe else av.video.frame.PictureType.NONE
-        return [(length_prefixed(bytes(packet)), packet.is_keyframe) for packet in self._context.encode(frame)]
+        return [
+            (avcc.join_lengths(avcc.split_annex_b(bytes(packet))), packet.is_keyframe)
+            for packet in self._context.encode(frame)
+        ]
 
 
 class ToneEncoder:

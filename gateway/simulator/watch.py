@@ -16,6 +16,8 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from orbridge.codecs import avcc
+from orbridge.codecs.errors import ParseError
 from orbridge.codecs.media import AccessUnit, Kind
 from orbridge.gateway.bus import Bus, Subscription
 from orbridge.gateway.simulator.picture import Image, read_time_code
@@ -107,10 +109,10 @@ class Watcher:
             decoder = self._decoders.get((unit.track, name))
             if decoder is None:
                 decoder = self._decoders[(unit.track, name)] = make_decoder(name)
-            payload = annexb(unit.payload) if name == "H264" else unit.payload
             try:
+                payload = avcc.to_annex_b(unit.payload) if name == "H264" else unit.payload
                 frames = decoder.decode(av.Packet(payload))
-            except av.FFmpegError:
+            except (av.FFmpegError, ParseError):
                 self.seen.errors += 1
                 continue
             for frame in frames:
@@ -162,13 +164,3 @@ def make_decoder(name: str) -> av.VideoCodecContext | av.AudioCodecContext:
     if name != "OPUS":
         decoder.sample_rate, decoder.layout = (16_000 if name == "G722" else 8_000), "mono"
     return decoder
-
-
-def annexb(payload: bytes) -> bytes:
-    """Length-prefixed NAL units -> start codes, as decoders take them."""
-    made, at = bytearray(), 0
-    while at + 4 <= len(payload):
-        length = int.from_bytes(payload[at : at + 4], "big")
-        made += b"\0\0\0\1" + payload[at + 4 : at + 4 + length]
-        at += 4 + length
-    return bytes(made)

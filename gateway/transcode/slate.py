@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from orbridge.codecs.media import AAC, H264
 from orbridge.gateway.transcode.audio import open_encoder as open_audio_encoder
 from orbridge.gateway.transcode.timeline import RATE_HZ
-from orbridge.gateway.transcode.video import TICK, open_encoder, to_length_prefixed
+from orbridge.gateway.transcode.video import TICK, encoded, open_encoder
 
 if TYPE_CHECKING:
     from orbridge.codecs._engine import Engine, Publisher
@@ -61,7 +61,7 @@ def encoded_picture() -> list[tuple[bytes, bool]]:
         frame = VideoFrame.from_ndarray(image, format="yuv420p")
         frame.pts, frame.time_base = number * TICK.denominator // FPS, TICK
         frame.pict_type = PictureType.I if number == 0 else PictureType.P
-        units += [(to_length_prefixed(bytes(packet)), packet.is_keyframe) for packet in encoder.encode(frame)]
+        units += [(encoded(packet), packet.is_keyframe) for packet in encoder.encode(frame)]
     return units
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, cast
@@ -19,7 +18,8 @@ from av.packet import Packet
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import PictureType, VideoFrame
 
-from orbridge.codecs.errors import LocalError
+from orbridge.codecs import avcc
+from orbridge.codecs.errors import LocalError, ParseError
 from orbridge.codecs.media import AccessUnit, Codec, VideoLimit
 from orbridge.gateway.transcode.made import Made, TranscodeFailed
 
@@ -48,7 +48,7 @@ THREADS = max(1, min(4, os.cpu_count() or 1))
 _DECODERS = {"H264": "h264", "H265": "hevc", "VP8": "vp8", "VP9": "vp9", "AV1": "libdav1d"}
 SOURCES = frozenset(_DECODERS)
 # NAL unit types that are worth sending (ITU-T H.264 table 7-1): slices and parameter sets.
-_SENT_NALS = frozenset({1, 5, 7, 8})
+_SENT_NALS = frozenset({avcc.NAL_SLICE, avcc.NAL_IDR, avcc.NAL_SPS, avcc.NAL_PPS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +152,10 @@ class VideoConverter:
 
     def _packet(self, unit: AccessUnit) -> Packet[Any]:
         is_nals = self.source.name in ("H264", "H265")
-        packet = av.Packet(to_annex_b(unit.payload) if is_nals else unit.payload)
+        try:
+            packet = av.Packet(avcc.to_annex_b(unit.payload) if is_nals else unit.payload)
+        except ParseError as exc:
+            raise TranscodeFailed(f"a picture can't be read: {exc}") from exc
         packet.pts, packet.dts, packet.time_base = unit.pts, unit.dts, TICK
         return packet
 
@@ -190,7 +193,7 @@ class VideoConverter:
         if packet.is_keyframe:
             self._wants_keyframe, self._last_keyframe = False, packet.pts
         # Nothing is reordered or held back, so a packet is the picture that was put in just before.
-        return Made(packet.pts, packet.pts, to_length_prefixed(bytes(packet)), packet.is_keyframe, capture_ns)
+        return Made(packet.pts, packet.pts, encoded(packet), packet.is_keyframe, capture_ns)
 
     def _open_decoder(self) -> VideoCodecContext:
         decoder = cast(VideoCodecContext, av.CodecContext.create(_DECODERS[self.source.name], "r"))
@@ -246,30 +249,6 @@ def fit(width: int, height: int, limit: VideoLimit | None) -> tuple[int, int]:
         scale *= 0.98
 
 
-def to_annex_b(payload: bytes) -> bytes:
-    """NAL units with start codes instead of lengths. Raises TranscodeFailed when a length leads out of the payload."""
-    parts: list[bytes] = []
-    at = 0
-    while at < len(payload):
-        length = int.from_bytes(payload[at : at + 4], "big")
-        if at + 4 + length > len(payload):
-            raise TranscodeFailed("a picture's NAL units are longer than the picture")
-        parts += (b"\0\0\0\1", payload[at + 4 : at + 4 + length])
-        at += 4 + length
-    return b"".join(parts)
-
-
-def nal_units(stream: bytes) -> Iterator[bytes]:
-    """NAL units of a byte stream with start codes (ITU-T H.264 annex B)."""
-    begin = stream.find(b"\0\0\1")
-    while begin >= 0:
-        following = stream.find(b"\0\0\1", begin + 3)
-        nal = stream[begin + 3 : following if following >= 0 else len(stream)]
-        yield nal.rstrip(b"\0") if following >= 0 else nal
-        begin = following
-
-
-def to_length_prefixed(stream: bytes) -> bytes:
-    """The slices and parameter sets of a byte stream, each behind its length in four bytes."""
-    nals = [nal for nal in nal_units(stream) if nal and nal[0] & 0x1F in _SENT_NALS]
-    return b"".join(len(nal).to_bytes(4, "big") + nal for nal in nals)
+def encoded(packet: Packet[Any]) -> bytes:
+    """What x264 made as the bus has it: slices and parameter sets behind their lengths."""
+    return avcc.join_lengths(nal for nal in avcc.split_annex_b(bytes(packet)) if nal[0] & 0x1F in _SENT_NALS)

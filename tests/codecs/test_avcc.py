@@ -86,3 +86,21 @@ def test_refused_in_words(data: bytes, problem: str) -> None:
 def test_a_picture_that_is_cut_off() -> None:
     with pytest.raises(ParseError, match="a NAL unit is cut off"):
         avcc.to_lengths(b"\0\0\0\x09abc", 4)
+
+
+def test_start_codes_there_and_back() -> None:
+    stream = b"\0\0\0\1\x67abc\0\0\1\x68d\0\0\0\1\x65efg\0"
+    nals = [b"\x67abc", b"\x68d", b"\x65efg"]
+    assert list(avcc.split_annex_b(stream)) == nals, "zeros before a start code and at the end are none of theirs (B.1)"
+    assert list(avcc.split_annex_b(avcc.to_annex_b(avcc.join_lengths(nals)))) == nals
+    with pytest.raises(ParseError, match="a NAL unit is cut off"):
+        avcc.to_annex_b(b"\0\0\0\x09abc")
+
+
+def test_parameter_sets_in_front_of_a_picture() -> None:
+    sets, slices = [b"\x09\xf0", SPS, PPS], [b"\x65" + bytes(9), b"\x65\x88"]
+    picture = avcc.join_lengths(sets + slices)
+    found, at = avcc.leading_sets(picture)
+    assert found == sets
+    assert picture[at:] == avcc.join_lengths(slices)
+    assert avcc.leading_sets(picture[at:]) == ([], 0)

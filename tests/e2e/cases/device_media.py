@@ -14,8 +14,8 @@ from typing import Any
 import av
 import numpy as np
 
+from orbridge.codecs.avcc import split_annex_b
 from orbridge.gateway.simulator.picture import background, draw, read_time_code
-from orbridge.gateway.simulator.source import annexb_nals
 
 CLOCK_BITS = 24
 ENCODERS = {"OPUS": "libopus", "G722": "g722", "PCMA": "pcm_alaw", "PCMU": "pcm_mulaw"}
@@ -85,7 +85,7 @@ class Camera:
         made: list[bytes] = []
         for packet in self._context.encode(frame):
             self.keyframes += packet.is_keyframe
-            for nal in annexb_nals(bytes(packet)):
+            for nal in split_annex_b(bytes(packet)):
                 kind = nal[0] & 0x1F
                 if kind in (7, 8):
                     self.sets[kind] = nal

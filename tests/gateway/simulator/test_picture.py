@@ -4,9 +4,10 @@ import av
 import numpy as np
 import pytest
 
+from orbridge.codecs import avcc
 from orbridge.gateway.simulator.picture import background, draw, read_time_code
-from orbridge.gateway.simulator.source import PictureEncoder, ToneEncoder, annexb_nals, length_prefixed
-from orbridge.gateway.simulator.watch import annexb, loudest
+from orbridge.gateway.simulator.source import PictureEncoder, ToneEncoder
+from orbridge.gateway.simulator.watch import loudest
 
 
 @pytest.mark.parametrize(("width", "height"), [(1280, 720), (640, 360), (352, 288), (1920, 1080)])
@@ -17,7 +18,7 @@ def test_the_time_survives_encoding(width: int, height: int) -> None:
     for number, stamp in enumerate((0, 1_234_567, 2**32 - 1, 86_399_999)):
         for payload, keyframe in encoder.encode(number, stamp, keyframe=number == 2):
             assert keyframe == (number in (0, 2))
-            frames = decoder.decode(av.Packet(annexb(payload)))
+            frames = decoder.decode(av.Packet(avcc.to_annex_b(payload)))
             read += [read_time_code(frame.to_ndarray(format="yuv420p")[:height]) for frame in frames]
     read += [read_time_code(frame.to_ndarray(format="yuv420p")[:height]) for frame in decoder.decode(None)]
     assert read == [0, 1_234_567, 2**32 - 1, 86_399_999]
@@ -43,13 +44,7 @@ def test_slices_fit_a_datagram_when_asked() -> None:
     encoder = PictureEncoder(1280, 720, 30, 4000, 1100)
     for number in range(5):
         for payload, _ in encoder.encode(number, number * 33, keyframe=False):
-            assert max(len(nal) for nal in annexb_nals(annexb(payload))) <= 1100
-
-
-def test_nal_units_there_and_back() -> None:
-    stream = b"\0\0\0\1\x67abc\0\0\1\x68d\0\0\0\1\x65efg"
-    assert list(annexb_nals(stream)) == [b"\x67abc", b"\x68d", b"\x65efg"]
-    assert list(annexb_nals(annexb(length_prefixed(stream)))) == [b"\x67abc", b"\x68d", b"\x65efg"]
+            assert max(len(nal) for nal in avcc.split_lengths(payload)) <= 1100
 
 
 def test_the_tone_is_the_tone() -> None:

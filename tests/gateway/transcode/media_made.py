@@ -13,9 +13,9 @@ from av.audio.frame import AudioFrame
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from orbridge.codecs import avcc
 from orbridge.codecs.media import AAC, G722, OPUS, PCMA, AccessUnit, Codec
 from orbridge.gateway.simulator.picture import background, draw
-from orbridge.gateway.transcode.video import nal_units, to_annex_b
 
 # Captures begin here, on no real clock.
 T0_NS = 1_000_000_000_000
@@ -135,7 +135,7 @@ def encode_pictures(
         for packet in encoder.encode(frame):
             payload = bytes(packet)
             if name in ("H264", "B", "H265"):
-                payload = b"".join(len(nal).to_bytes(4, "big") + nal for nal in nal_units(payload))
+                payload = avcc.join_lengths(avcc.split_annex_b(payload))
             capture_ns = T0_NS + packet.pts * 100_000 // 9
             arrival_ns = T0_NS + packet.dts * 100_000 // 9 + 50_000_000
             units.append(
@@ -167,4 +167,4 @@ def decode_pictures(payloads: Iterable[bytes]) -> list[NDArray[np.uint8]]:
     """yuv420p arrays of H.264 with length-prefixed NAL units, as a decoder without any delay shows them."""
     decoder: Any = av.CodecContext.create("h264", "r")
     decoder.thread_count = 1
-    return [frame.to_ndarray() for payload in payloads for frame in decoder.decode(av.Packet(to_annex_b(payload)))]
+    return [frame.to_ndarray() for payload in payloads for frame in decoder.decode(av.Packet(avcc.to_annex_b(payload)))]

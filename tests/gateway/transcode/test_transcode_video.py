@@ -10,20 +10,13 @@ import numpy as np
 import pytest
 from media_made import T0_NS, decode_pictures, encode_pictures
 
+from orbridge.codecs import avcc
 from orbridge.codecs._engine import h264_sps
 from orbridge.codecs.errors import LocalError
 from orbridge.codecs.media import H264, AccessUnit, Codec, VideoLimit
 from orbridge.gateway.simulator.picture import read_time_code
 from orbridge.gateway.transcode.made import Made, TranscodeFailed
-from orbridge.gateway.transcode.video import (
-    Bounds,
-    VideoConverter,
-    fit,
-    macroblocks,
-    nal_units,
-    to_annex_b,
-    to_length_prefixed,
-)
+from orbridge.gateway.transcode.video import Bounds, VideoConverter, encoded, fit, macroblocks
 
 FREELY = Bounds(4000)
 
@@ -41,7 +34,7 @@ def codes(made: Sequence[Made]) -> list[int | None]:
 
 
 def nal_types(unit: Made) -> list[int]:
-    return [nal[0] & 0x1F for nal in nal_units(to_annex_b(unit.payload))]
+    return [nal[0] & 0x1F for nal in avcc.split_lengths(unit.payload)]
 
 
 @pytest.mark.parametrize("name", ["H265", "B", "VP8", "VP9", "AV1"])
@@ -62,7 +55,7 @@ def test_what_comes_out_is_for_every_decoder() -> None:
     made = convert(VideoConverter(Codec("H265", 90_000), FREELY), encode_pictures("H265", 40))
     assert nal_types(made[0])[:2] == [7, 8], "parameter sets come with the key frame"
     assert {kind for one in made for kind in nal_types(one)} == {1, 5, 7, 8}
-    sps = next(nal for nal in nal_units(to_annex_b(made[0].payload)) if nal[0] & 0x1F == 7)
+    sps = next(bytes(nal) for nal in avcc.split_lengths(made[0].payload) if nal[0] & 0x1F == 7)
     facts = h264_sps(sps)
     assert (facts["width"], facts["height"], facts["profile_idc"]) == (640, 360, 66)
     assert facts["constraint_flags"] & 0x40, "constrained baseline"
@@ -172,10 +165,10 @@ def test_garbage_is_counted_and_too_much_of_it_is_the_end() -> None:
 
 
 def test_lengths_that_lead_out_of_a_picture_are_refused() -> None:
-    with pytest.raises(TranscodeFailed, match="longer than the picture"):
-        to_annex_b(b"\0\0\0\x09abc")
-    assert to_annex_b(b"\0\0\0\1a\0\0\0\2bc") == b"\0\0\0\1a\0\0\0\1bc"
-    assert to_length_prefixed(b"\0\0\0\1\x67a\0\0\1\x06sei\0\0\0\1\x65b\0") == b"\0\0\0\2\x67a\0\0\0\3\x65b\0"
+    with pytest.raises(TranscodeFailed, match="a picture can't be read: h264: byte 0: a NAL unit is cut off"):
+        VideoConverter(H264, FREELY).feed(AccessUnit(1, 0, 0, True, True, 0, T0_NS, b"\0\0\0\x09abc"), T0_NS)
+    packet = av.Packet(b"\0\0\0\1\x67a\0\0\1\x06sei\0\0\0\1\x65b")
+    assert encoded(packet) == b"\0\0\0\2\x67a\0\0\0\2\x65b", "supplemental information stays here"
 
 
 def test_what_cannot_be_decoded_is_said() -> None:
@@ -206,7 +199,7 @@ def test_ten_bit_and_other_chroma_become_what_everybody_shows() -> None:
         frame.pts = number
         packets += encoder.encode(frame)
     for packet in packets + encoder.encode(None):
-        nals = b"".join(len(nal).to_bytes(4, "big") + nal for nal in nal_units(bytes(packet)))
+        nals = avcc.join_lengths(avcc.split_annex_b(bytes(packet)))
         pts = packet.pts * 3000
         made += converter.feed(AccessUnit(1, pts, pts, packet.is_keyframe, True, 0, T0_NS, nals), T0_NS)
     image = decode_pictures([one.payload for one in made])[-1]
