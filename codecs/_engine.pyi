@@ -90,6 +90,8 @@ class Engine:
         """A new stream without tracks. Raises ValueError when the name is taken."""
     def track(self, stream: str, kind: Literal["audio", "video"]) -> int | None:
         """Id of that stream's current track."""
+    def stream_of(self, track_id: int) -> str | None:
+        """Name of the stream that a track belongs to; None when it is gone."""
     def streams(self, names: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """One dict a stream, of all or of those named that exist (a lookup each, so that a room's round stays cheap).
 

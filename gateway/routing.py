@@ -141,7 +141,9 @@ class Routing:
         streams = set(session.published.values())
         for player in self._players.values():
             if player.stream in streams:
-                self._settle(player)
+                player.refresh()
+        for stream in streams:
+            self._tell_owner(stream)
 
     def _settle(self, player: Player) -> None:
         player.refresh()

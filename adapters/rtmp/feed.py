@@ -53,8 +53,6 @@ class Feed:
         )
         self._fd = self._subscription.fileno()
         self._loop.add_reader(self._fd, self._ready)
-        if self.has_video:
-            self.want_keyframe()
 
     @property
     def is_over(self) -> bool:
@@ -65,10 +63,6 @@ class Feed:
     def is_ready(self) -> bool:
         """A peer that joins now gets a picture at once, or there is none to wait for."""
         return bool(self._kept) or not self.has_video
-
-    @property
-    def outlets(self) -> int:
-        return len(self._outlets)
 
     def join(self, outlet: Outlet) -> None:
         self._outlets.append(outlet)
@@ -178,7 +172,8 @@ class Feeds:
         return [feed.stats() for feed in self._feeds if not feed.is_over]
 
     def _facts(self, track_id: int, kind: Kind) -> TrackFacts | None:
-        for stream in self._engine.streams():
+        name = self._engine.stream_of(track_id)
+        for stream in self._engine.streams([name] if name is not None else []):
             for track in stream["tracks"]:
                 if track["id"] == track_id and track["kind"] == kind:
                     codec = Codec(track["codec"], track["clock_hz"], track["channels"])

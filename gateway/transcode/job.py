@@ -66,13 +66,6 @@ class Converter(Protocol):
         ...
 
 
-def stream_of(engine: Engine, track: int) -> str:
-    """Name of the stream that a track belongs to; empty when it has gone."""
-    return next(
-        (str(facts["name"]) for facts in engine.streams() for known in facts["tracks"] if known["id"] == track), ""
-    )
-
-
 class Job:
     """One running conversion.
 
@@ -101,7 +94,7 @@ class Job:
         """Raises ValueError when the source has gone. ``changed``: the note changed or the job ended; called in the
         job's thread."""
         self.source, self.source_codec, self.stream, self.codec = source, source_codec, stream, codec
-        self.source_stream = stream_of(engine, source)
+        self.source_stream = engine.stream_of(source) or ""
         self.began_ns = time.monotonic_ns()
         self.problem = self.note = ""
         self.has_ended = False

@@ -115,6 +115,17 @@ impl PyEngine {
         Ok(py.detach(|| self.engine.shared.with_core(|core, _| core.bus.find(stream, kind.is_video()))).map(|id| id.0))
     }
 
+    /// Name of the stream that a track belongs to.
+    fn stream_of(&self, py: Python<'_>, track_id: u32) -> PyResult<Option<String>> {
+        self.check()?;
+        Ok(py.detach(|| {
+            self.engine.shared.with_core(|core, _| {
+                let track = core.bus.track(TrackId(track_id)).ok()?;
+                core.bus.stream(track.stream).map(|stream| stream.name.clone())
+            })
+        }))
+    }
+
     /// One dict a stream, of all or of those named.
     #[pyo3(signature = (names = None))]
     fn streams<'py>(&self, py: Python<'py>, names: Option<Vec<String>>) -> PyResult<Vec<Bound<'py, PyDict>>> {
