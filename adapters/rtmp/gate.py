@@ -59,7 +59,7 @@ class Gate:
 
     def publisher(self, target: Target, remote: str) -> Device:
         """The device that publishes. Raises Refused, alike for unknown names and wrong keys."""
-        key = _comparable(target.query.get(KEY, ""))
+        key = target.query.get(KEY, "").encode("utf-8", "surrogateescape")
         address, digest = network_of(remote), hashlib.sha256(key).digest()
         wait_s = self._wrong.wait_s(address, digest)
         if wait_s:
@@ -132,7 +132,7 @@ class Gate:
         if not device.key_file:
             return None
         try:
-            return _comparable(self._context.secret(device.key_file))
+            return self._context.secret(device.key_file).encode()
         except LocalError:
             # Said when the configuration was read; who has no key is locked out.
             return None
@@ -140,7 +140,3 @@ class Gate:
     def _refused(self, cause: str, text: str) -> Refused:
         self.counts[cause] += 1
         return Refused(CloseReason.REFUSED, text)
-
-
-def _comparable(key: str) -> bytes:
-    return key.encode("utf-8", "surrogateescape")

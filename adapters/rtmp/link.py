@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from orbridge.adapters.rtmp.address import Address
 from orbridge.adapters.rtmp.message import CHUNK_BYTES
+from orbridge.adapters.rtmp.session import FOUR_CCS
 from orbridge.adapters.rtmp.wire import Wire
 from orbridge.codecs.errors import OrbridgeError
 from orbridge.codecs.rtmp.connection import ClientConnection
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 CONNECT_S = 10.0
 HANDSHAKE_S = 10.0
 GOODBYE_S = 1.0
-FOUR_CCS = ("hvc1", "av01", "vp09", "Opus")
 ENDED_CODES = frozenset({"NetStream.Play.UnpublishNotify", "NetStream.Play.Stop", "NetStream.Play.Complete"})
 
 OnMedia = Callable[[MediaKind, int, bytes], None]
@@ -115,7 +115,8 @@ class Link:
     # wire.Owner
 
     def made(self) -> None:
-        self._machine.connect(self._address.app, self._address.tc_url, FOUR_CCS if self._enhanced else ())
+        known = tuple(FOUR_CCS.values()) if self._enhanced else ()
+        self._machine.connect(self._address.app, self._address.tc_url, known)
 
     def event(self, event: Event) -> None:
         match event:

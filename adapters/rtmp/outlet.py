@@ -85,10 +85,6 @@ class Outlet:
         self._allowed = BEHIND_BYTES
 
     @property
-    def is_open(self) -> bool:
-        return self._send is not None
-
-    @property
     def selected(self) -> dict[Kind, int]:
         return {kind: line.selected for kind, line in self.lines.items() if line.selected is not None}
 

@@ -8,10 +8,9 @@ from typing import Any, ClassVar
 from orbridge.adapters.rtmp.outlet import Outlet
 from orbridge.adapters.rtmp.to_bus import ToBus
 from orbridge.adapters.rtmp.wire import Wire
-from orbridge.codecs.media import H264, OPUS, Codec, Kind, Role
+from orbridge.codecs.media import AAC, H264, OPUS, Codec, Kind, Role
 from orbridge.gateway.session import CloseReason, Note, Session, Sink, State
 
-AAC = Codec("AAC", 48_000, 2)
 # Codecs that only enhanced RTMP has, by what a peer announces.
 FOUR_CCS = {"H265": "hvc1", "AV1": "av01", "VP9": "vp09", "OPUS": "Opus"}
 

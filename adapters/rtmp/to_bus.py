@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from orbridge.codecs import aac, amf0, avcc, flv, h265, opus
 from orbridge.codecs._engine import ClosedError
 from orbridge.codecs.errors import ParseError
-from orbridge.codecs.media import H264, OPUS, PCMA, PCMU, Codec, Kind
+from orbridge.codecs.media import H264, H265, OPUS, PCMA, PCMU, VP8, Codec, Kind
 from orbridge.codecs.rtmp.events import MediaKind
 from orbridge.codecs.timing import FrameClock, SourceClock
 from orbridge.gateway.session import Note
@@ -22,14 +22,7 @@ from orbridge.gateway.session import Note
 if TYPE_CHECKING:
     from orbridge.codecs._engine import Engine, Publisher
 
-VIDEO_HZ = 90_000
-VIDEO = {
-    "H264": H264,
-    "H265": Codec("H265", VIDEO_HZ),
-    "VP8": Codec("VP8", VIDEO_HZ),
-    "VP9": Codec("VP9", VIDEO_HZ),
-    "AV1": Codec("AV1", VIDEO_HZ),
-}
+VIDEO = {codec.name: codec for codec in (H264, H265, VP8, Codec("VP9", 90_000), Codec("AV1", 90_000))}
 PLAIN_AUDIO = {"PCMA": PCMA, "PCMU": PCMU}
 # Whoever comes late waits so long at most without being told why.
 LONG_GROUP_MS = 4_000
@@ -60,7 +53,7 @@ class ToBus:
         self._publisher: Publisher | None = engine.publish(stream)
         self._tracks: dict[Kind, tuple[int, Codec]] = {}
         self._clock = SourceClock()
-        self._heard_ns = self._opened_ns = now_ns()
+        self._heard_ns = now_ns()
         self._notes: dict[str, str] = {}
         self._metadata: dict[str, str | float] = {}
         # picture

@@ -46,7 +46,7 @@ class Wire(asyncio.Protocol):
     def __init__(self, connection: Connection, now_ns: Callable[[], int], owner: Owner) -> None:
         self.connection = connection
         self.remote = ""
-        self.bytes_in = self.bytes_out = 0
+        self.bytes_out = 0
         self.pacer: Pacer | None = None
         self._now_ns, self._owner = now_ns, owner
         self._transport: asyncio.Transport | None = None
@@ -66,7 +66,6 @@ class Wire(asyncio.Protocol):
         self.flush()
 
     def data_received(self, data: bytes) -> None:
-        self.bytes_in += len(data)
         self.connection.receive_data(data, self._now_ns() // 1_000_000)
         self._drain()
         if self.pacer is not None and self._transport is not None and len(data) < LARGE_BYTES:

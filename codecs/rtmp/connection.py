@@ -15,7 +15,7 @@ A shell around it::
                 case Media():
                     ...
     transport.writelines(connection.data_to_send())
-    if connection.close_expected:
+    if connection.ended:
         transport.close()
 """
 
@@ -37,9 +37,7 @@ from orbridge.codecs.rtmp.events import (
     PlayStarted,
     PublishRequested,
     PublishStarted,
-    ReceiveChanged,
     Rejected,
-    SeekRequested,
     Status,
     StreamClosed,
     StreamReady,
@@ -64,9 +62,7 @@ __all__ = [
     "PlayStarted",
     "PublishRequested",
     "PublishStarted",
-    "ReceiveChanged",
     "Rejected",
-    "SeekRequested",
     "ServerConnection",
     "Status",
     "StreamClosed",

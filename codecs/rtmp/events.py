@@ -98,23 +98,6 @@ class PlayPaused:
 
 
 @dataclass(frozen=True, slots=True)
-class SeekRequested:
-    """A player wanted another place of a live stream; it has been told that there is none. Server only."""
-
-    stream_id: int
-    position_ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class ReceiveChanged:
-    """A player wants sound or picture, or no longer (7.2.2.4, 7.2.2.5). Server only."""
-
-    stream_id: int
-    kind: MediaKind
-    wanted: bool
-
-
-@dataclass(frozen=True, slots=True)
 class StreamClosed:
     """The peer deleted or closed a message stream, or unpublished; what it published or played has ended."""
 
@@ -209,8 +192,6 @@ Event: TypeAlias = (
     | PublishRequested
     | PlayRequested
     | PlayPaused
-    | SeekRequested
-    | ReceiveChanged
     | StreamClosed
     | Media
     | Connected

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from abc import ABC, abstractmethod
 
 from orbridge.codecs import amf0
 from orbridge.codecs.errors import ParseError, RemoteError
@@ -15,6 +15,7 @@ from orbridge.codecs.rtmp.chunk import (
     serialise_media,
 )
 from orbridge.codecs.rtmp.events import Closed, Event, Failed, Limits, Media, MediaKind
+from orbridge.codecs.rtmp.handshake import Handshake
 from orbridge.codecs.rtmp.message import (
     Command,
     MessageType,
@@ -36,20 +37,11 @@ _COMMAND_CSID = 3
 _WRAP = 1 << 32
 
 
-class Handshake(Protocol):
-    """``handshake.py`` has two."""
-
-    done: bool
-
-    def start(self) -> bytes: ...
-    def receive(self, data: bytes) -> tuple[bytes, bytes]: ...
-
-
-class Connection:
+class Connection(ABC):
     """One RTMP connection without its transport; ``ServerConnection`` and ``ClientConnection`` are the two roles.
 
     Feed it with ``receive_data``, drain ``events`` until there are none (``accept_connect`` may bring new ones), call
-    commands, write ``data_to_send``; when ``close_expected``, close the transport behind what was written.
+    commands, write ``data_to_send``; when ``ended``, close the transport behind what was written.
 
     Nothing raises for what the peer sent: the cause comes out as the last event, ``Failed``. A command that makes no
     sense on our side raises LocalError; on a connection that has ended all of them do nothing, since its end crosses
@@ -97,12 +89,8 @@ class Connection:
 
     @property
     def ended(self) -> bool:
-        """The last event is there (``Failed`` or ``Closed``); nothing more is read or made."""
-        return self._ended
-
-    @property
-    def close_expected(self) -> bool:
-        """Whether the transport should be closed once ``data_to_send`` has been written."""
+        """The last event is there (``Failed`` or ``Closed``): nothing more is read or made, and the transport is to be
+        closed behind what ``data_to_send`` still has."""
         return self._ended
 
     def receive_data(self, data: bytes | memoryview, now_ms: int) -> None:
@@ -171,19 +159,20 @@ class Connection:
 
     # What the roles fill in.
 
-    def _on_handshaken(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _on_handshaken(self) -> None: ...
 
-    def _on_command(self, stream_id: int, command: Command) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _on_command(self, stream_id: int, command: Command) -> None: ...
 
-    def _takes_media(self, stream_id: int) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    def _takes_media(self, stream_id: int) -> bool: ...
 
+    @abstractmethod
     def _may_close(self) -> bool:
         """Whether the peer's closing now is a normal end."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _on_user_control(self, event: int, stream_id: int) -> None:
         """A user control event other than pings."""
 

@@ -17,8 +17,6 @@ from orbridge.codecs.rtmp.events import (
     PlayPaused,
     PlayRequested,
     PublishRequested,
-    ReceiveChanged,
-    SeekRequested,
     StreamClosed,
 )
 from orbridge.codecs.rtmp.handshake import RandomBytes, ServerHandshake
@@ -230,6 +228,9 @@ class ServerConnection(Connection):
     def _on_handshaken(self) -> None:
         """The client speaks first."""
 
+    def _on_user_control(self, event: int, stream_id: int) -> None:
+        """Clients tell how long their buffer is, which changes nothing for a live stream."""
+
     def _may_close(self) -> bool:
         busy = any(stream.state is not StreamState.IDLE for stream in self._streams.values())
         return self._connect is not None and self._connect.accepted and not busy
@@ -343,13 +344,6 @@ class ServerConnection(Connection):
         if stream is None or stream.state is not StreamState.PLAYING:
             raise ParseError("rtmp", "seek", f"on message stream {stream_id}, where nothing plays")
         self._send_status(stream, "error", "NetStream.Seek.Failed", "this stream is live")
-        self._emit(SeekRequested(stream_id, command.number(0)))
-
-    def _receive_audio(self, stream_id: int, command: Command) -> None:
-        self._emit(ReceiveChanged(stream_id, "audio", command.flag(0, True)))
-
-    def _receive_video(self, stream_id: int, command: Command) -> None:
-        self._emit(ReceiveChanged(stream_id, "video", command.flag(0, True)))
 
     def _receive_delete(self, stream_id: int, command: Command) -> None:
         number = int(command.number(0, stream_id))
@@ -400,7 +394,8 @@ class ServerConnection(Connection):
 
 
 # Answers to what we asked, and notices, that need nothing.
-_IGNORED = frozenset({"_result", "_error", "onStatus", "onBWDone", "FCTimeout"})
+# Answers, and wishes that need no answer (7.2.2.4, 7.2.2.5: who wants one kind less is sent both).
+_IGNORED = frozenset({"_result", "_error", "onStatus", "onBWDone", "FCTimeout", "receiveAudio", "receiveVideo"})
 
 _COMMANDS = {
     "createStream": ServerConnection._receive_create,
@@ -410,8 +405,6 @@ _COMMANDS = {
     "pause": ServerConnection._receive_pause,
     "pauseRaw": ServerConnection._receive_pause,
     "seek": ServerConnection._receive_seek,
-    "receiveAudio": ServerConnection._receive_audio,
-    "receiveVideo": ServerConnection._receive_video,
     "deleteStream": ServerConnection._receive_delete,
     "closeStream": ServerConnection._receive_close,
     "releaseStream": ServerConnection._acknowledge,

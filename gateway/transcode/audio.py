@@ -6,7 +6,6 @@ together with pictures for hours whatever the source's sample clock does.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -41,7 +40,6 @@ AAC_CHANNELS = frozenset({1, 2, 3, 4, 5, 6, 8})
 _DECODERS = {"AAC": "aac", "OPUS": "libopus", "G722": "g722", "PCMA": "pcm_alaw", "PCMU": "pcm_mulaw"}
 _FRAME = {"OPUS": 960, "AAC": 1024}
 SOURCES = frozenset(_DECODERS)
-TARGETS = frozenset(_FRAME)
 
 
 def open_decoder(codec: Codec) -> AudioCodecContext:
@@ -201,12 +199,3 @@ class AudioConverter:
         assert packet.pts is not None
         pts = packet.pts + BEGIN
         return Made(pts, pts, bytes(packet), True, self._timeline.host_ns(packet.pts))
-
-
-def measure(seconds: int, units: Iterable[AccessUnit], source: Codec, target: Codec) -> float:
-    """CPU in ms that it takes to convert a second of sound, over the given units of so many seconds."""
-    converter = AudioConverter(source, target)
-    before = time.thread_time_ns()
-    for unit in units:
-        converter.feed(unit)
-    return (time.thread_time_ns() - before) / 1e6 / seconds

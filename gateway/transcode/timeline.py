@@ -102,10 +102,6 @@ class Stretch:
             np.einsum("ckt,kt->ck", windows, filters[first:last], out=made[:, first:last])
         return made
 
-    def restart(self) -> None:
-        """Forget what came before: the next samples don't belong to it."""
-        self.__init__(self._buffer.shape[0])  # type: ignore[misc]
-
 
 class Timeline:
     """Feed decoded sound at 48 kHz with its times; take it in frames.
@@ -224,7 +220,8 @@ class Timeline:
             # A source that went back further than that has begun anew: what it sends is played.
             self._skip = -gap if -gap <= max(limit, self._filled) else 0
         self._fade_out()
-        self._stretch.restart()
+        # What comes doesn't belong to what came before.
+        self._stretch = Stretch(self.channels)
         if gap > 0:
             gap = min(gap, limit)
             self.silence += gap

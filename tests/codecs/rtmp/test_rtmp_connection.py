@@ -24,9 +24,7 @@ from orbridge.codecs.rtmp.connection import (
     PlayStarted,
     PublishRequested,
     PublishStarted,
-    ReceiveChanged,
     Rejected,
-    SeekRequested,
     ServerConnection,
     Status,
     StreamClosed,
@@ -93,7 +91,7 @@ def test_publishing(digest: bool, step: int) -> None:
     client, server = pair.pump()
     assert client == [Closed(expected=True)]
     assert server == [StreamClosed(1)]
-    assert pair.client.close_expected
+    assert pair.client.ended
     pair.server.receive_eof()
     assert pair.server.events() == [Closed(expected=True)]
 
@@ -112,17 +110,17 @@ def test_playing_and_what_players_ask_for() -> None:
     assert amf0.parse(client[2].payload) == ["|RtmpSampleAccess", True, True]  # type: ignore[union-attr]
     pair.server.send_raw(serialise_media(1, "audio", 3 << 30, b"x", pair.server.chunk_size))
     assert pair.pump()[0] == [Media(1, "audio", 3 << 30, b"x")]
-    for name, argument, event, code in (
-        ("pause", True, PlayPaused(1, True), "NetStream.Pause.Notify"),
-        ("pause", False, PlayPaused(1, False), "NetStream.Unpause.Notify"),
-        ("seek", 5000.0, SeekRequested(1, 5000.0), "NetStream.Seek.Failed"),
+    for name, argument, events, code in (
+        ("pause", True, [PlayPaused(1, True)], "NetStream.Pause.Notify"),
+        ("pause", False, [PlayPaused(1, False)], "NetStream.Unpause.Notify"),
+        ("seek", 5000.0, [], "NetStream.Seek.Failed"),
     ):
         pair.client._send_command(1, name, 0.0, None, argument)
         client, server = pair.pump()
-        assert server == [event]
+        assert server == events
         assert [seen.code for seen in client if isinstance(seen, Status)] == [code]
     pair.client._send_command(1, "receiveAudio", 0.0, None, False)
-    assert pair.pump()[1] == [ReceiveChanged(1, "audio", False)]
+    assert pair.pump() == ([], [])
     pair.client._send_command(1, "play2", 0.0, None, {"streamName": "or-4/main"})
     assert pair.pump()[1] == [StreamClosed(1), PlayRequested(1, "or-4/main", {}, -2000.0, -1000.0)]
     pair.server.accept_play(1)
@@ -270,7 +268,7 @@ def test_a_client_that_breaks_the_rules_ends_its_connection(
             server.accept_connect()
     server.receive_data(b"more", 0)
     assert server.ended
-    assert server.close_expected
+    assert server.ended
     server.accept_connect()
     assert server.events() == []
     # The same once more, to see the sentence.
