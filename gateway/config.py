@@ -129,7 +129,7 @@ class Room(Section, frozen=True):
 
 
 class Push(Section, frozen=True):
-    """A stream of the bus (``or-3/endoscope-1/main``) that is sent on to an RTMP server while it is published."""
+    """A stream of the bus (``endoscope-1/main``) that is sent on to an RTMP server while it is published."""
 
     name: str
     stream: str

@@ -331,7 +331,7 @@ def check_tables(config: Config) -> Iterator[str]:
     for push in config.pushes:
         yield from check_rtmp_address(f"pushes.{push.name}", push.address)
         if not push.stream:
-            yield f"pushes.{push.name}.stream is empty: name a stream such as or-3/endoscope-1/main"
+            yield f"pushes.{push.name}.stream is empty: name a stream such as endoscope-1/main"
 
 
 def check_rtmp_address(place: str, address: str) -> Iterator[str]:

@@ -116,7 +116,7 @@ class RtmpAdapter:
                 continue
             try:
                 key = self._context.secret(key_file) if key_file else ""
-                room = name if kind == "room" else stream.partition("/")[0]
+                room = name if kind == "room" else self._ground.gate.home(stream)
                 self._pushes[made] = self._push(_parsed(address, key), room, stream or None, name)
             except LocalError as exc:
                 log.error(events.PUSH_FAILED, name=name, problem=str(exc))
@@ -139,7 +139,7 @@ class RtmpAdapter:
         except LocalError as exc:
             raise Refused(CloseReason.REFUSED, f"{device.name}: {exc}") from exc
         address = _parsed(device.address, key)
-        stream = device_stream(device, room)
+        stream = device_stream(device)
         try:
             to_bus = ToBus(self._context.bus.engine, stream, self._context.now_ns, video=device.video)
         except ValueError as exc:

@@ -42,9 +42,9 @@ class Play:
     stream: str | None
 
 
-def device_stream(device: Device, room: str = "") -> str:
-    """The stream under which an RTMP device is on the bus while it is in this room, or its own."""
-    return f"{room or device.room}/{device.name}/main"
+def device_stream(device: Device) -> str:
+    """The name under which a device of any protocol is on the bus."""
+    return f"{device.name}/main"
 
 
 class Gate:
@@ -66,8 +66,8 @@ class Gate:
             raise self._refused(
                 "too_many_wrong_keys", f"too many wrong keys came from this address: wait {wait_s:.0f} s"
             )
-        device = next((d for d in self._context.config.devices if d.adapter == "rtmp" and d.name == target.name), None)
-        known = self._key_of(device) if device is not None and target.app == LIVE else None
+        device = self._device(target.name)
+        known = self._key_of(device) if device is not None and device.adapter == "rtmp" and target.app == LIVE else None
         is_right = hmac.compare_digest(known or self._nobody, key)
         if device is None or known is None or not is_right:
             self._wrong.wrong(address)
@@ -84,30 +84,25 @@ class Gate:
         if target.app == ROOMS:
             name = self._authorise(target, remote, "view", target.name)
             return Play(target.name, name, None)
-        stream = self._stream_named(target.name)
+        device = self._device(target.name)
+        stream = device_stream(device) if device is not None else target.name
         room = self._context.router.room_of(stream)
         is_there = bool(self._context.bus.engine.streams([stream]))
         # What belongs to no room is for who may do everything; a name that isn't there, for who may view there.
         right = "admin" if is_there and room is None else "view"
-        name = self._authorise(target, remote, right, room or (None if right == "admin" else self._room_part(stream)))
+        name = self._authorise(target, remote, right, room or (None if right == "admin" else self.home(stream)))
         if not is_there:
             raise self._refused("no_stream", f"nobody publishes {target.name} at the moment")
-        return Play(room or self._room_part(stream), name, stream)
+        return Play(room or self.home(stream), name, stream)
 
-    def _stream_named(self, name: str) -> str:
-        """A device's stream by the device's name, else the stream of this name."""
-        device = next((device for device in self._context.config.devices if device.name == name), None)
-        if device is None:
-            return name
-        own = device_stream(device)
-        for stream in (own, f"{device.name}/main"):
-            if self._context.router.room_of(stream) is not None:
-                return stream
-        return own
+    def home(self, stream: str) -> str:
+        """The room in which a stream is, or would be if it were published: its device's, else the first of its name."""
+        first = stream.partition("/")[0]
+        device = self._device(first)
+        return self._context.router.room_of(stream) or (device.room if device is not None else first)
 
-    @staticmethod
-    def _room_part(stream: str) -> str:
-        return stream.partition("/")[0]
+    def _device(self, name: str) -> Device | None:
+        return next((device for device in self._context.config.devices if device.name == name), None)
 
     def _authorise(self, target: Target, remote: str, right: str, room: str | None) -> str:
         try:

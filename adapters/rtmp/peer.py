@@ -162,7 +162,7 @@ class Peer:
             if isinstance(other, PublishSession):
                 other.end(CloseReason.LOCAL_HANGUP, "another publisher took over with the same key")
         try:
-            stream = device_stream(device, admitted.room)
+            stream = device_stream(device)
             to_bus = ToBus(ground.context.bus.engine, stream, ground.context.now_ns, video=device.video)
         except ValueError as exc:
             raise Refused(CloseReason.REFUSED, f"{device.name} is publishing already") from exc

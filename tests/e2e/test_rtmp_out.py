@@ -34,7 +34,7 @@ async def test_a_stream_is_pushed_and_a_device_fetched_and_both_outlive_the_serv
         gateway.encoder("endoscope-1", "or-3")
         gateway.encoder("fetched", "or-4", f'address = "{nginx.url("camera-{key}")}"\nauto_dial = true')
         gateway.more = (
-            f'[[pushes]]\nname = "archive"\nstream = "or-3/endoscope-1/main"\naddress = "{nginx.url("")}"\n'
+            f'[[pushes]]\nname = "archive"\nstream = "endoscope-1/main"\naddress = "{nginx.url("")}"\n'
             'key_file = "archive-key"\n'
         )
         gateway.folder.mkdir()

@@ -33,7 +33,7 @@ TOKENS = [
     Token(name="stranger", secret_file="keys/elsewhere", rooms=("elsewhere",)),
 ]
 TOWER = Device(name="tower", adapter="rtmp", key_file="keys/tower", room="or-3")
-STREAM = "or-3/tower/main"
+STREAM = "tower/main"
 
 
 def free_port() -> int:

@@ -21,7 +21,7 @@ from orbridge.gateway.session import CloseReason, Session, State
 
 PUBLISH = f"live/tower?key={KEY}"
 ARCHIVE = Device(name="archive", adapter="rtmp", key_file="keys/tower", room="or-7")
-ARCHIVED = "or-7/archive/main"
+ARCHIVED = "archive/main"
 
 
 @pytest.fixture(autouse=True)
@@ -129,7 +129,7 @@ async def test_a_pull_keeps_its_place_while_its_server_is_away() -> None:
     port = free_port()
     address = f"rtmp://127.0.0.1:{port}/live/tower?token={{key}}"
     fetched = Device(name="fetched", adapter="rtmp", address=address, key_file="keys/viewer", room="or-1")
-    stream = "or-1/fetched/main"
+    stream = "fetched/main"
 
     @asynccontextmanager
     async def source() -> AsyncIterator[None]:

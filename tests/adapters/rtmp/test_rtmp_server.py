@@ -158,8 +158,8 @@ async def test_who_may_play_what() -> None:
             assert rejected.code == "NetStream.Play.StreamNotFound"
             assert rejected.description.startswith(problem), name
         for app, name in (
-            ("live", f"or-3/tower/main?token={TOKEN}"),
-            ("live/or-3", f"tower/main?token={TOKEN}"),
+            ("live", f"tower/main?token={TOKEN}"),
+            ("live/tower", f"main?token={TOKEN}"),
             ("live", f"tower?token={ADMIN}"),
             ("live", f"tower?key={TOKEN}"),
         ):

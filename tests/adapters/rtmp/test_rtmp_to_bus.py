@@ -12,7 +12,7 @@ from orbridge.codecs import avcc, flv
 from orbridge.codecs._engine import Engine, Subscription
 from orbridge.codecs.media import AccessUnit
 
-STREAM = "or-3/tower/main"
+STREAM = "tower/main"
 MS = 1_000_000
 
 
