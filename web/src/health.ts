@@ -1,6 +1,6 @@
 /** The theatre's picture at a glance: a colour, a few words, and the figures behind them. No DOM here. */
 
-import type { StreamState, TrackState } from "./api";
+import type { ParticipantState, StreamState, TrackState } from "./api";
 import type { Reception } from "./reception";
 
 export type Tone = "good" | "fair" | "poor" | "off";
@@ -76,3 +76,7 @@ export function judge(name: string, stream: StreamState | undefined, ours: Recep
 
 const percent = (value: number): string => `${value < 0.05 ? "0" : value < 10 ? value.toFixed(1) : value.toFixed(0)} %`;
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
+
+/** Somebody, perhaps we, can't be shown its picture; a note says why. */
+export const isUnseen = (participant: ParticipantState): boolean =>
+  participant.notes.some((note) => note.code === "picture_unseen");

@@ -1,12 +1,13 @@
 /** The room's page: puts the parts together and keeps what they show up to date. */
 
-import type { Hello, LimitState, ParticipantState, RoomEvent, RoomState, StreamState } from "./api";
+import type { Hello, LimitState, RoomEvent, RoomState, StreamState } from "./api";
 import { ask, Trouble } from "./api";
 import { keepAwake } from "./awake";
 import { bigOf, peopleOf, type Tile, tilesOf } from "./choice";
 import { fill, h, icon, say, show } from "./dom";
 import { RoomEvents } from "./events";
-import { type Health, judge, trackOf } from "./health";
+import { type Health, isUnseen, judge, trackOf } from "./health";
+import { showHealth } from "./health_pill";
 import { JoinDialog, setToggle, toggleButton } from "./join";
 import { Notices, type Shown } from "./notices";
 import { OwnMedia } from "./own";
@@ -16,6 +17,7 @@ import { Publisher } from "./publisher";
 import { Sound } from "./sound";
 import { type Empty, Stage, type TileLook } from "./stage";
 import { dropToken, keepToken, takeToken } from "./token";
+import { tokenForm } from "./token_form";
 import { deviceWords, noH264, noWebRtc, troubleNotice } from "./words";
 
 const MEASURE_MS = 1000;
@@ -411,15 +413,7 @@ class RoomPage {
     else if (isUnseen(tile.participant) && !player?.reception?.width) {
       health = { tone: "poor", words: "No picture", figures: [], detail: `${name}'s picture can't be shown here` };
     } else health = judge(name, stream, player?.reception ?? null, player?.state === "live");
-    this.health.className = `health ${health.tone}`;
-    this.health.title = health.detail;
-    fill(
-      this.health,
-      h("span", { class: "light", "aria-hidden": "true" }),
-      h("span", { class: "verdict", role: "status" }, health.words),
-      h("span", { class: "figures" }, health.figures.join(" · ")),
-      health.detail !== "" && health.tone !== "off" && h("span", { class: "detail" }, health.detail),
-    );
+    showHealth(this.health, health);
   }
 
   private renderControls(): void {
@@ -500,33 +494,5 @@ class RoomPage {
     return shown;
   }
 }
-
-/** Somebody, perhaps we, can't be shown its picture; a note says why. */
-const isUnseen = (participant: ParticipantState): boolean => participant.notes.some((note) => note.code === "picture_unseen");
-
-/** The way in for who has a token but no link. */
-const tokenForm = {
-  root: null as HTMLElement | null,
-  show(is: boolean, use: (token: string) => void): void {
-    if (is && !this.root) {
-      const input = h("input", { id: "token", type: "password", autocomplete: "off", required: true });
-      const submit = (event: Event): void => {
-        event.preventDefault();
-        use(input.value.trim());
-      };
-      this.root = h(
-        "form",
-        { class: "token-form", onsubmit: submit },
-        h("label", { for: "token" }, "Access token"),
-        input,
-        h("button", { type: "submit", class: "primary" }, "Enter"),
-      );
-      document.querySelector(".stage")?.append(this.root);
-    } else if (!is && this.root) {
-      this.root.remove();
-      this.root = null;
-    }
-  },
-};
 
 new RoomPage();

@@ -11,13 +11,13 @@ mod pacer;
 
 use crate::bus::track::Rate;
 use crate::leg::wire::Wire;
-use crate::leg::{LegError, SenderCodec, SenderConfig, Source};
+use crate::leg::{SenderCodec, SenderConfig, Source};
 use crate::output::{Event, Output};
 use crate::payload::{Packetizer, PayloadError, Piece};
 use crate::rtp::Header;
 use crate::unit::{Codec, Ns, TrackId, UnitRef};
 use clock::Clock;
-use feedback::{write_header, write_packet, RESEND_BURST};
+use feedback::{write_packet, RESEND_BURST};
 use history::{History, Kept};
 use keys::Keys;
 use pacer::Pacer;
@@ -439,34 +439,6 @@ impl Sender {
             self.queued_bytes -= queued.piece.len();
         }
         units
-    }
-
-    // -- keys
-
-    pub fn send_dtmf(&mut self, digits: &str, duration_ms: u32, gap_ms: u32, now: Ns) -> Result<(), LegError> {
-        if self.config.codec.dtmf_pt.is_none() {
-            return Err(LegError::NoDtmf);
-        }
-        self.keys.press(digits, duration_ms, gap_ms, now)
-    }
-
-    fn send_keys(&mut self, now: Ns, wire: &mut Wire, out: &mut Output) {
-        let Some(pt) = self.config.codec.dtmf_pt else { return };
-        while let Some(packet) = self.keys.poll(self.clock.hz(), now, || self.clock.stamp_at(now)) {
-            let (marker, seq, timestamp, ssrc) = (packet.marker, self.seq, packet.timestamp, self.config.ssrc);
-            let header = Header { marker, pt, seq, timestamp, ssrc };
-            let config = &self.config;
-            let sent = wire.send_rtp(out, |bytes| {
-                write_header(config, &header, None, bytes);
-                bytes.extend_from_slice(&packet.payload);
-            });
-            if sent {
-                self.count_sent(packet.payload.len(), now);
-                self.history.push(seq, None);
-                // sound begins again with a marker
-                self.fresh = true;
-            }
-        }
     }
 
     // -- time

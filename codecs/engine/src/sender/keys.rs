@@ -1,8 +1,12 @@
 //! Key presses as telephone events (RFC 4733 2.5.1): one packet every 20 ms, the last one three times.
 
-use super::MAX_DTMF_QUEUED;
+use super::feedback::write_header;
+use super::{Sender, MAX_DTMF_QUEUED};
+use crate::leg::wire::Wire;
 use crate::leg::LegError;
+use crate::output::Output;
 use crate::payload::dtmf::{event_of, TelephoneEvent};
+use crate::rtp::Header;
 use crate::unit::Ns;
 use std::collections::VecDeque;
 
@@ -108,6 +112,34 @@ impl Keys {
             self.running = None;
         }
         Some(packet)
+    }
+}
+
+impl Sender {
+    pub fn send_dtmf(&mut self, digits: &str, duration_ms: u32, gap_ms: u32, now: Ns) -> Result<(), LegError> {
+        if self.config.codec.dtmf_pt.is_none() {
+            return Err(LegError::NoDtmf);
+        }
+        self.keys.press(digits, duration_ms, gap_ms, now)
+    }
+
+    pub(super) fn send_keys(&mut self, now: Ns, wire: &mut Wire, out: &mut Output) {
+        let Some(pt) = self.config.codec.dtmf_pt else { return };
+        while let Some(packet) = self.keys.poll(self.clock.hz(), now, || self.clock.stamp_at(now)) {
+            let (marker, seq, timestamp, ssrc) = (packet.marker, self.seq, packet.timestamp, self.config.ssrc);
+            let header = Header { marker, pt, seq, timestamp, ssrc };
+            let config = &self.config;
+            let sent = wire.send_rtp(out, |bytes| {
+                write_header(config, &header, None, bytes);
+                bytes.extend_from_slice(&packet.payload);
+            });
+            if sent {
+                self.count_sent(packet.payload.len(), now);
+                self.history.push(seq, None);
+                // sound begins again with a marker
+                self.fresh = true;
+            }
+        }
     }
 }
 
