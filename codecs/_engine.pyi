@@ -111,10 +111,11 @@ class Engine:
     ) -> Subscription:
         """Units of these tracks for Python.
 
-        ``from_cache``: a video track begins at once with its kept group of pictures (``cache_ms``, ``cache_bytes`` of
-        the stream), and the audio of the same stream with what came since that group began, all in the order it came
-        and none of it counted against ``queue_ms`` by its age. Without a kept group, with one above ``queue_bytes`` or
-        with False, video begins at the next key frame, which is asked for, and audio now, as audio alone always does.
+        ``from_cache``: a video track that Python writes begins at once with its kept group of pictures (``cache_ms``,
+        ``cache_bytes`` of the stream), and the audio of the same stream with what came since that group began, all in
+        the order it came and none of it counted against ``queue_ms`` by its age. One that a leg feeds begins at the key
+        frame that is asked for, and with what is kept when none comes in 150 ms. Without a kept group, with one above
+        ``queue_bytes`` or with False, video begins at the next key frame, and audio now, as audio alone always does.
         ``wake_ms``: after the first unit the descriptor becomes readable so much later, for a batch; 0: at once.
         """
     def open_mixer(self, *, label: str = "") -> Mixer: ...

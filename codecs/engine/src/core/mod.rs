@@ -34,6 +34,7 @@ enum Timer {
     Reader(QueueId),
     /// No key frame came for somebody who joined late: the kept group is sent.
     LateSender(SenderId),
+    LateReader(QueueId, TrackId),
 }
 
 #[derive(Default)]
@@ -118,6 +119,7 @@ impl Core {
                 Timer::Wish(track) => self.repeat_wish(track, now),
                 Timer::Reader(reader) => self.wake_reader(reader),
                 Timer::LateSender(sender) => self.catch_up_sender(sender, now),
+                Timer::LateReader(reader, track) => self.catch_up_reader(reader, track, now),
             }
         }
     }

@@ -36,11 +36,15 @@ impl Core {
             }
         }
         let broken = track.video && !unit.contiguous && !unit.keyframe;
+        // A leg's source gives a key frame on request, so nobody needs what it sent before.
+        let written = track.sources.is_empty();
         let mut senders = std::mem::take(&mut self.scratch.senders);
         let mut queues = std::mem::take(&mut self.scratch.queues);
         senders.extend_from_slice(&track.senders);
         queues.extend_from_slice(&track.queues);
-        self.bus.keep_sound(&unit);
+        if written {
+            self.bus.keep_sound(&unit);
+        }
         for (leg, sender) in senders.drain(..) {
             self.offer(leg, sender, &unit, now);
         }

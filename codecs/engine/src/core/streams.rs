@@ -1,7 +1,7 @@
 //! Streams, tracks and readers, with what follows for those who listen.
 
 use super::{Core, Timer};
-use crate::bus::BusError;
+use crate::bus::{Bus, BusError};
 use crate::output::Event;
 use crate::unit::{Codec, Ns, QueueId, SenderId, TrackId, Unit};
 
@@ -121,6 +121,7 @@ impl Core {
         let Some(reader) = self.bus.reader(id) else { return Ok(()) };
         let heard = reader.queue.tracks();
         for &gone in heard.iter().filter(|track| !tracks.contains(track)) {
+            self.timers.cancel(Timer::LateReader(id, gone));
             self.bus.unlisten(id, gone);
         }
         let added: Vec<TrackId> = tracks.iter().copied().filter(|track| !heard.contains(track)).collect();
@@ -129,26 +130,44 @@ impl Core {
         Ok(())
     }
 
-    /// A reader begins to hear tracks: with what is kept of them at once when it wants that and there is something, else
-    /// with the next key frame of each video, which is asked for.
+    /// A reader begins to hear tracks: with what is kept of them when it wants that and there is something, else with the
+    /// next key frame of each video, which is asked for. What is kept is sent at once where nobody can be asked (what
+    /// Python writes, RTMP), and after a while where a leg's source could have given a key frame and didn't.
     fn hear(&mut self, id: QueueId, tracks: &[TrackId], from_cache: bool, now: Ns) -> Result<(), BusError> {
         for &track in tracks {
             self.bus.listen(id, track)?;
         }
         let limit_bytes = self.bus.reader(id).map_or(0, |reader| reader.queue.limit_bytes());
-        let kept = if from_cache { self.bus.kept(tracks, limit_bytes) } else { Vec::new() };
-        for unit in kept {
+        let written = |bus: &Bus, id: TrackId| bus.track(id).is_ok_and(|track| track.sources.is_empty());
+        let unasked: Vec<TrackId> = tracks.iter().copied().filter(|&id| from_cache && written(&self.bus, id)).collect();
+        for unit in self.bus.kept(&unasked, limit_bytes) {
             self.hand(id, &unit, now);
         }
         for &track in tracks {
             if self.bus.reader(id).is_some_and(|reader| reader.queue.awaits_first(track)) {
                 self.wish(track, now);
+                if from_cache && !unasked.contains(&track) {
+                    self.timers.at(Timer::LateReader(id, track), now + LATE);
+                }
             }
         }
         Ok(())
     }
 
+    pub(super) fn catch_up_reader(&mut self, id: QueueId, track: TrackId, now: Ns) {
+        let Some(reader) = self.bus.reader(id) else { return };
+        if reader.queue.awaits_first(track) {
+            for unit in self.bus.kept(&[track], reader.queue.limit_bytes()) {
+                self.hand(id, &unit, now);
+            }
+        }
+    }
+
     pub fn close_reader(&mut self, id: QueueId) {
+        let heard = self.bus.reader(id).map_or_else(Vec::new, |reader| reader.queue.tracks());
+        for track in heard {
+            self.timers.cancel(Timer::LateReader(id, track));
+        }
         self.timers.cancel(Timer::Reader(id));
         self.bus.close_reader(id);
     }

@@ -168,6 +168,31 @@ fn who_comes_late_gets_the_kept_group_after_150_ms_then_live() {
 }
 
 #[test]
+fn a_reader_of_a_leg_waits_for_a_key_frame_and_gets_the_kept_group_when_none_comes() {
+    for answers in [true, false] {
+        let mut world = world();
+        for (frame, keyframe) in [(1, true), (2, false), (3, false)] {
+            world.picture(frame, keyframe);
+            world.pass(33);
+        }
+        let reader = world.core.subscribe(&[world.track], (2000 * MS, 1 << 20), Some(0), true, world.now).unwrap();
+        let taken = |world: &mut World| -> Vec<u8> {
+            queued(&mut world.core, reader).into_iter().map(|(_, last)| last).collect()
+        };
+        assert!(taken(&mut world).is_empty(), "what it would be sent now is old");
+        assert!(world.core.bus.track(world.track).unwrap().wish.next().is_some());
+        world.pass(100);
+        world.picture(4, answers);
+        world.pass(100);
+        world.picture(5, false);
+        let expected: &[u8] = if answers { &[4, 5] } else { &[1, 2, 3, 4, 5] };
+        assert_eq!(taken(&mut world), expected, "answers: {answers}");
+        world.core.close_reader(reader);
+        assert!(!world.core.bus.track(world.track).unwrap().watched());
+    }
+}
+
+#[test]
 fn the_old_source_goes_on_until_the_new_ones_key_frame() {
     let mut world = world();
     world.select(Some(world.track)).unwrap();
