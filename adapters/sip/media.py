@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from orbridge.adapters.sip.negotiated import Agreed, LocalLine, LocalMedia, NegotiatedLine
-from orbridge.codecs.media import Kind, Role
+from orbridge.codecs.media import H264, Kind, Role
 from orbridge.codecs.sdes import fresh_keys
 from orbridge.gateway.session import Sink
 
@@ -312,12 +312,22 @@ class CallMedia:
 
     def too_large_bytes(self) -> int:
         """The largest NAL unit that couldn't be sent since no fragment was agreed; 0: none, or fragments now are."""
-        senders = [
+        return max((int(sender.stats()["too_large_bytes"]) for sender in self._without_fragments()), default=0)
+
+    @property
+    def sends_fragments(self) -> bool:
+        """Every picture may be cut to fit its packets."""
+        return not self._without_fragments()
+
+    def _without_fragments(self) -> list[Sender]:
+        return [
             line.sender
             for line in self._lines.values()
-            if line.sender is not None and line.agreed is not None and line.agreed.packetization_mode == 0
+            if line.sender is not None
+            and line.agreed is not None
+            and line.agreed.codec.name == H264.name
+            and line.agreed.packetization_mode == 0
         ]
-        return max((int(sender.stats()["too_large_bytes"]) for sender in senders), default=0)
 
     def stats(self) -> list[dict[str, Any]]:
         """The legs' counters in the order in which the lines were negotiated, each with its line's name."""

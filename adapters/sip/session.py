@@ -297,6 +297,7 @@ class SipSession(Session):
         self._offer_sinks()
         self._settle_state()
         self.emit("media_changed", self)
+        self._after("pictures", PICTURES_EVERY_S, self._watch_pictures)
 
     def _offer_sinks(self) -> None:
         """A caller is sent nothing before its ACK: until then it may have neither our answer nor the keys in it."""
@@ -339,7 +340,6 @@ class SipSession(Session):
         self._settle_state()
         self._media.expect()
         self._watch_silence()
-        self._watch_pictures()
 
     # requests within the call
 
@@ -400,7 +400,7 @@ class SipSession(Session):
 
     def _watch_pictures(self) -> None:
         """Tell people of a picture that is too large for the peer, which otherwise just looks black."""
-        if self.is_ending:
+        if self.is_ending or self._media.sends_fragments:
             return
         agreed, before = self._negotiation.agreed, self.notes
         if agreed is not None:
